@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 
 /**
@@ -7,7 +6,7 @@ import { delimiter, join } from "node:path";
  * set-up put into the cache, else the first on PATH.
  */
 export function envoyPath(): string {
-  const cache = process.env["IRONMESH_CACHE"] ?? join(homedir(), ".cache", "ironmesh");
+  const cache = process.env["IRONMESH_CACHE"] ?? "/var/cache/ironmesh";
   const onPath = (process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "envoy"));
   const candidates = [process.env["IRONMESH_ENVOY"], join(cache, "bin", "envoy"), ...onPath];
   const found = candidates.find((path) => path !== undefined && existsSync(path));

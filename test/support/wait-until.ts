@@ -12,14 +12,14 @@ export interface WaitOptions {
  * Polls until `condition` gives something truthy, and returns that. A condition
  * that throws counts as "not yet"; its last error is the cause of the failure.
  */
-export async function waitUntil<T>(condition: () => T | Promise<T>, options: WaitOptions): Promise<NonNullable<T>> {
+export async function waitUntil<T>(condition: () => T | Promise<T>, options: WaitOptions): Promise<T> {
   const { what, timeoutMs = 60_000, intervalMs = 50 } = options;
   const deadline = Date.now() + timeoutMs;
   let cause: unknown;
   while (Date.now() < deadline) {
     try {
       const value = await condition();
-      if (value) return value as NonNullable<T>;
+      if (value) return value;
     } catch (error) {
       cause = error;
     }

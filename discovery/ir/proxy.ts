@@ -1,0 +1,41 @@
+import type { AuthorizationIr } from "./authorization.ts";
+import type { ValidationIr } from "./cluster.ts";
+import type { OutboundShapeIr } from "./outbound.ts";
+
+/**
+ * What is one host's own: its workloads' inbound and outbound listeners. The
+ * clusters, endpoints and virtual hosts that the listeners point at are shared
+ * by every proxy of the same scope and are not part of it.
+ */
+export interface ProxyIr {
+  readonly hostId: string;
+  /** Where captured inbound connections arrive: 15006. */
+  readonly inboundPort: number;
+  /** Sorted by name. */
+  readonly workloads: readonly ProxyWorkloadIr[];
+  /** Whom an inbound connection may come from: any workload of the trusted domains. */
+  readonly clientValidation: ValidationIr;
+}
+
+export interface ProxyWorkloadIr {
+  /** Unique on the host. */
+  readonly name: string;
+  readonly namespace: string;
+  /** The SPIFFE ID, which is also the name of its SDS secret. */
+  readonly identity: string;
+  /** Loopback port of its outbound listener, assigned by the agent. */
+  readonly outboundPort: number;
+  readonly outbound: OutboundShapeIr;
+  readonly inbound: readonly InboundPortIr[];
+}
+
+/** One captured port of one workload. */
+export interface InboundPortIr {
+  readonly port: number;
+  /** The addresses at which it is served; empty: every address of the host. */
+  readonly addresses: readonly string[];
+  readonly protocol: "http1" | "http2" | "tcp";
+  /** `STRICT`: mutual TLS only. `PERMISSIVE`: plain too. `DISABLE`: plain only. */
+  readonly mtls: "STRICT" | "PERMISSIVE" | "DISABLE";
+  readonly authorization: AuthorizationIr;
+}

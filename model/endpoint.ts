@@ -1,0 +1,23 @@
+import type { Health, Locality, WorkloadKey } from "./workload.ts";
+import type { Source } from "./source.ts";
+
+/** One workload's answer to one port of a service. */
+export interface Endpoint {
+  /** The service port that it serves. */
+  readonly servicePort: number;
+  /** An IP address, or a host name where the service is resolved by DNS. */
+  readonly address: string;
+  readonly port: number;
+  readonly workload: WorkloadKey;
+  readonly workloadName: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly locality: Locality;
+  readonly network: string;
+  readonly weight: number;
+  readonly health: Health;
+  /** True: reached over mutual TLS, and its certificate must carry `identity`. */
+  readonly meshed: boolean;
+  /** The SPIFFE ID that its certificate carries, for a meshed one. */
+  readonly identity?: string;
+  readonly source: Source;
+}

@@ -1,0 +1,29 @@
+const LABEL = /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/;
+
+/** True for a DNS name in lower case, with an optional leading `*.`. */
+export function isHostname(text: string): boolean {
+  const bare = text.startsWith("*.") ? text.slice(2) : text;
+  return bare.length > 0 && bare.length <= 253 && bare.split(".").every((label) => LABEL.test(label));
+}
+
+/** The one name that a service of the mesh is known by everywhere. */
+export function canonicalHostname(name: string, namespace: string, meshDomain: string): string {
+  return `${name}.${namespace}.svc.${meshDomain}`;
+}
+
+/**
+ * Reads a host as a user writes it in a resource of `namespace`: a short name
+ * (no dot) means the service of that name in the resource's own namespace.
+ * Source: istio.io/latest/docs/reference/config/networking/virtual-service/#Destination
+ */
+export function resolveHost(host: string, namespace: string, meshDomain: string): string {
+  const lower = host.toLowerCase();
+  if (lower === "*" || lower.includes(".") || lower.includes("*")) return lower;
+  return canonicalHostname(lower, namespace, meshDomain);
+}
+
+/** True where `host` is `pattern`, or lies under it when that is a wildcard (`*.example.com`). */
+export function hostMatches(pattern: string, host: string): boolean {
+  if (pattern === "*" || pattern === host) return true;
+  return pattern.startsWith("*") && host.length >= pattern.length && host.endsWith(pattern.slice(1));
+}
