@@ -49,7 +49,7 @@ export class SourceCollection<T> implements Collection<T> {
       else this.#values.set(key, after);
       changes.push({ key, ...(before === undefined ? {} : { before }), ...(after === undefined ? {} : { after }) });
     }
-    if (changes.length > 0) for (const listener of [...this.#listeners]) listener(changes);
+    if (changes.length > 0) for (const listener of this.#listeners) listener(changes);
   }
 
   /** Makes `next` the whole content: what is missing from it is removed. */
