@@ -1,0 +1,33 @@
+/** The names of generated resources. Each is made here and nowhere else. */
+
+/** Istio's own form: `outbound|8080|v1|reviews.default.svc.mesh.internal`. */
+export function outboundClusterName(port: number, subset: string, hostname: string): string {
+  return `outbound|${port}|${subset}|${hostname}`;
+}
+
+/** The SNI by which a mesh connection says which cluster it is for, in Istio's form. */
+export function outboundSni(port: number, subset: string, hostname: string): string {
+  return `outbound_.${port}_.${subset}_.${hostname}`;
+}
+
+/** The SDS validation context that says who may answer for a host. */
+export function validationSecretName(hostname: string): string {
+  return `validation|${hostname}`;
+}
+
+/** The SDS validation context that says who may call: any workload of the trusted domains. */
+export const CLIENT_VALIDATION_SECRET = "validation|clients";
+
+/** The route table of all HTTP services on one port number. */
+export function routeTableName(port: number): string {
+  return String(port);
+}
+
+/** Unique in its table. */
+export function virtualHostName(hostname: string, port: number): string {
+  return `${hostname}:${port}`;
+}
+
+export function tcpRouteName(port: number, hostname: string, index: number): string {
+  return `tcp|${port}|${hostname}${index === 0 ? "" : `|${index}`}`;
+}
