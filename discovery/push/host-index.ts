@@ -1,0 +1,77 @@
+import type { Change } from "../../base/collection.ts";
+import { hostMatches } from "../../model/hostname.ts";
+
+/** A resource that speaks of hosts. */
+export interface Claim<R> {
+  /** Resolved: canonical or native names, or wildcards (`*.example.com`). */
+  readonly hosts: readonly string[];
+  readonly namespace: string;
+  /** Orders claims of equal right; the first wins. */
+  readonly key: string;
+  readonly resource: R;
+}
+
+/**
+ * Which resource speaks for a host, of those whose kind allows one: an exact
+ * host beats a wildcard, the longer wildcard the shorter, the service's own
+ * namespace beats the root namespace, that any other, and then the order of keys.
+ */
+export class HostIndex<R> {
+  readonly #claims = new Map<string, Claim<R>>();
+  readonly #exact = new Map<string, Set<string>>();
+  readonly #wildcards = new Map<string, Set<string>>();
+  readonly #rootNamespace: string;
+
+  constructor(rootNamespace: string) {
+    this.#rootNamespace = rootNamespace;
+  }
+
+  /** Takes changes and gives the hosts (wildcards included) that were or are spoken of. */
+  apply(changes: readonly Change<Claim<R>>[]): Set<string> {
+    const touched = new Set<string>();
+    for (const { key, before, after } of changes) {
+      for (const host of before?.hosts ?? []) {
+        this.#tableOf(host).get(host)?.delete(key);
+        touched.add(host);
+      }
+      for (const host of after?.hosts ?? []) {
+        const table = this.#tableOf(host);
+        const keys = table.get(host);
+        if (keys === undefined) table.set(host, new Set([key]));
+        else keys.add(key);
+        touched.add(host);
+      }
+      if (after === undefined) this.#claims.delete(key);
+      else this.#claims.set(key, after);
+    }
+    return touched;
+  }
+
+  /** @param namespace that of the service behind the host */
+  find(host: string, namespace: string): R | undefined {
+    return (this.#best(this.#exact.get(host), namespace) ?? this.#best(this.#wildcardFor(host), namespace))?.resource;
+  }
+
+  #tableOf(host: string): Map<string, Set<string>> {
+    return host.includes("*") ? this.#wildcards : this.#exact;
+  }
+
+  #wildcardFor(host: string): Set<string> | undefined {
+    let best: string | undefined;
+    for (const [pattern, keys] of this.#wildcards) {
+      if (keys.size > 0 && hostMatches(pattern, host) && pattern.length > (best?.length ?? -1)) best = pattern;
+    }
+    return best === undefined ? undefined : this.#wildcards.get(best);
+  }
+
+  #best(keys: ReadonlySet<string> | undefined, namespace: string): Claim<R> | undefined {
+    const claims = [...(keys ?? [])].flatMap((key) => this.#claims.get(key) ?? []);
+    const rank = (claim: Claim<R>): string => `${this.#distance(claim.namespace, namespace)} ${claim.key}`;
+    return claims.sort((left, right) => (rank(left) < rank(right) ? -1 : 1))[0];
+  }
+
+  #distance(namespace: string, own: string): number {
+    if (namespace === own) return 0;
+    return namespace === this.#rootNamespace ? 1 : 2;
+  }
+}

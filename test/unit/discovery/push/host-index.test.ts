@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { describe, it } from "mocha";
+import { type Claim, HostIndex } from "../../../../discovery/push/host-index.ts";
+
+function claim(key: string, ...hosts: string[]): Claim<string> {
+  return { key, hosts, namespace: key.split("/")[0] ?? "", resource: key };
+}
+
+function indexOf(...claims: Claim<string>[]): HostIndex<string> {
+  const index = new HostIndex<string>("root");
+  index.apply(claims.map((after) => ({ key: after.key, after })));
+  return index;
+}
+
+describe("HostIndex", () => {
+  it("prefers the service's own namespace, then the root namespace, then the order of names", () => {
+    const index = indexOf(claim("z/own", "h.x"), claim("a/other", "h.x"), claim("root/mesh", "h.x"));
+    assert.equal(index.find("h.x", "z"), "z/own");
+    assert.equal(index.find("h.x", "q"), "root/mesh");
+    assert.equal(indexOf(claim("c/2", "h.x"), claim("b/1", "h.x")).find("h.x", "q"), "b/1");
+  });
+
+  it("prefers an exact host to a wildcard, and the longer wildcard to the shorter", () => {
+    const index = indexOf(claim("a/short", "*.x"), claim("a/long", "*.b.x"), claim("a/exact", "a.b.x"));
+    assert.equal(index.find("a.b.x", "a"), "a/exact");
+    assert.equal(index.find("c.b.x", "a"), "a/long");
+    assert.equal(index.find("c.x", "a"), "a/short");
+    assert.equal(index.find("c.y", "a"), undefined);
+  });
+
+  it("names the hosts of both sides of a change, and forgets what was removed", () => {
+    const index = indexOf(claim("a/r", "one.x", "two.x"));
+    const touched = index.apply([{ key: "a/r", before: claim("a/r", "one.x", "two.x"), after: claim("a/r", "two.x", "three.x") }]);
+    assert.deepEqual([...touched].sort(), ["one.x", "three.x", "two.x"]);
+    assert.equal(index.find("one.x", "a"), undefined);
+    assert.equal(index.find("three.x", "a"), "a/r");
+  });
+});
