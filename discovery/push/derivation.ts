@@ -31,6 +31,11 @@ export class Derivation<V> {
     return this.#values;
   }
 
+  /** What a key's value was derived from. */
+  readsOf(key: string): ReadonlySet<string> {
+    return this.#reads.get(key) ?? new Set();
+  }
+
   /** Asks for a key to be derived (again), whatever it read before. */
   request(key: string): void {
     this.#stale.add(key);
