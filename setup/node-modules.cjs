@@ -1,0 +1,55 @@
+/** npm's packages, the project's own Node among them. */
+"use strict";
+
+const { spawnSync } = require("node:child_process");
+const { readFileSync } = require("node:fs");
+const { join } = require("node:path");
+const { SetupError, runWithProgress } = require("./progress.cjs");
+const { hashOf, isStamped, readIfThere, stamp } = require("./stamp.cjs");
+
+const root = join(__dirname, "..");
+const stampFile = join(root, "node_modules", ".ironmesh-stamp");
+const NODE = join(root, "node_modules", ".bin", "node");
+const NODE_MAJOR = "v24.";
+
+/**
+ * No dependency's install script runs (none is needed, and they are a way in
+ * for strangers); whatever a person's npm configuration omits, we need both the
+ * tools and the Node runtime, which is an optional dependency per platform;
+ * the lock file is read, never written.
+ */
+const INSTALL = ["install", "--ignore-scripts", "--include=dev", "--include=optional", "--no-save", "--no-audit", "--no-fund", "--loglevel=error", "--no-progress"];
+
+function inputs() {
+  const lock = readIfThere(join(root, "package-lock.json")) || "";
+  return hashOf([readFileSync(join(root, "package.json")), lock, process.arch]);
+}
+
+function runtimeVersion() {
+  const asked = spawnSync(NODE, ["--version"], { encoding: "utf8" });
+  return asked.status === 0 ? asked.stdout.trim() : undefined;
+}
+
+function runtimeIsRight() {
+  const version = runtimeVersion();
+  return version !== undefined && version.startsWith(NODE_MAJOR);
+}
+
+/** Installs when package.json or the lock changed since the last time, or the runtime is not there. */
+async function ensureNodeModules() {
+  const wanted = inputs();
+  if (isStamped(stampFile, wanted) && runtimeIsRight()) return;
+  // npm tells its scripts where it lies itself; by name it may be another npm, or none.
+  const npm = process.env.npm_execpath;
+  const [command, first] = npm && npm.endsWith(".js") ? [process.execPath, [npm]] : ["npm", []];
+  await runWithProgress("npm install", command, [...first, ...INSTALL], { cwd: root });
+  if (!runtimeIsRight()) {
+    const found = runtimeVersion() || "nothing";
+    throw new SetupError(
+      `npm was to bring Node ${NODE_MAJOR}x to ${NODE}, but there is ${found}: remove node_modules and run this again (it comes as npm's package node-linux-${process.arch} and needs glibc 2.28 or newer)`,
+    );
+  }
+  stamp(stampFile, wanted);
+}
+
+module.exports = { NODE, ensureNodeModules };

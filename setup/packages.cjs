@@ -1,0 +1,67 @@
+/** The programs of the machine that the demo and the tests run, installed where they are missing. */
+"use strict";
+
+const { existsSync } = require("node:fs");
+const { isOnPath } = require("./machine.cjs");
+const { SetupError, runWithProgress, say } = require("./progress.cjs");
+
+/** `command` or `file` is what must be there; `package` is Debian's name for where it comes from. */
+const NEEDED = [
+  { command: "nft", package: "nftables", why: "captures traffic", for: ["demo", "test"] },
+  { command: "iptables-restore", package: "iptables", why: "captures traffic where there is no nft", for: ["demo", "test"] },
+  { command: "ip", package: "iproute2", why: "makes the hosts' networks", for: ["demo", "test"] },
+  { command: "conntrack", package: "conntrack", why: "shows which connections were captured", for: ["test"] },
+  { command: "tcpdump", package: "tcpdump", why: "shows the bytes on the wire", for: ["demo", "test"] },
+  { command: "curl", package: "curl", why: "is the unmodified client", for: ["demo", "test"] },
+  { command: "git", package: "git", why: "lists the files that the architecture test reads", for: ["test"] },
+  { command: "setpriv", package: "util-linux", why: "runs Envoy as a user without rights", for: ["demo", "test"] },
+  { command: "flock", package: "util-linux", why: "keeps two set-ups apart", for: ["demo", "test"] },
+  {
+    file: "/etc/ssl/certs/ca-certificates.crt",
+    package: "ca-certificates",
+    why: "verifies downloads",
+    for: ["demo", "test"],
+  },
+];
+
+/** apt must ask nobody, restart nothing, and wait for another apt instead of failing. */
+const QUIET = { DEBIAN_FRONTEND: "noninteractive", NEEDRESTART_SUSPEND: "1" };
+const PATIENT = ["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0", "-q"];
+
+function missingFor(purpose) {
+  return NEEDED.filter((need) => need.for.includes(purpose)).filter((need) =>
+    need.command === undefined ? !existsSync(need.file) : !isOnPath(need.command),
+  );
+}
+
+/**
+ * Installs what is missing with apt. None of these packages starts or enables a
+ * service when it is first installed (Debian's nftables leaves its own disabled).
+ */
+async function ensurePackages(purpose) {
+  const missing = missingFor(purpose);
+  if (missing.length === 0) return;
+  const packages = [...new Set(missing.map((need) => need.package))];
+  if (!isOnPath("apt-get")) {
+    const list = missing.map((need) => `${need.command || need.file} (${need.why}; Debian's package ${need.package})`);
+    throw new SetupError(["this machine has no apt-get, so install by its own means:", ...list].join("\n  - "));
+  }
+  const install = (label) =>
+    runWithProgress(label, "apt-get", [...PATIENT, "install", "-y", "--no-install-recommends", "--no-upgrade", ...packages], {
+      env: { ...process.env, ...QUIET },
+    });
+  try {
+    await install(`installing Debian packages: ${packages.join(", ")}`);
+  } catch {
+    // The package lists are absent or old: the usual state of a fresh image.
+    say("apt knows no such packages yet, or only old ones");
+    await runWithProgress("apt-get update", "apt-get", [...PATIENT, "update"], { env: { ...process.env, ...QUIET } });
+    await install(`installing Debian packages: ${packages.join(", ")}`);
+  }
+  const left = missingFor(purpose);
+  if (left.length > 0) {
+    throw new SetupError(`installed ${packages.join(", ")}, but still missing: ${left.map((need) => need.command || need.file).join(", ")}`);
+  }
+}
+
+module.exports = { ensurePackages };
