@@ -1,0 +1,69 @@
+import type { Http2Session } from "node:http2";
+
+/** When a connection is given up. */
+export interface SessionLimits {
+  /** A ping is sent this often; one that is not answered until the next ends the connection. */
+  readonly keepaliveMs: number;
+  /** A connection without a call for this long is closed; no limit where absent. */
+  readonly idleTimeoutMs?: number;
+  /** A new connection must make its first call within this time; no limit where absent. */
+  readonly firstCallTimeoutMs?: number;
+  /** The connection ends then, whatever it does: the peer's certificate has expired. Milliseconds since the epoch. */
+  readonly expiresAtMs?: number;
+}
+
+/** Tells the guard about the calls of its connection. */
+export interface SessionGuard {
+  callStarted(): void;
+  callEnded(): void;
+}
+
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Watches one connection until it closes: liveness, idleness, the life of the peer's certificate. */
+export function guardSession(session: Http2Session, limits: SessionLimits): SessionGuard {
+  const { keepaliveMs, idleTimeoutMs, firstCallTimeoutMs, expiresAtMs } = limits;
+  let calls = 0;
+  let idleSince = performance.now();
+  let isAwaitingPong = false;
+
+  const check = (): void => {
+    if (isAwaitingPong) {
+      session.destroy();
+      return;
+    }
+    if (calls === 0 && idleTimeoutMs !== undefined && performance.now() - idleSince >= idleTimeoutMs) {
+      session.close();
+      return;
+    }
+    if (session.destroyed || session.closed) return;
+    isAwaitingPong = session.ping((error) => {
+      if (error === null) isAwaitingPong = false;
+    });
+  };
+  const keepalive = setInterval(check, keepaliveMs).unref();
+  const first = firstCallTimeoutMs === undefined ? undefined : setTimeout(() => session.destroy(), firstCallTimeoutMs).unref();
+  let expiry: NodeJS.Timeout | undefined;
+  const expire = (): void => {
+    const leftMs = (expiresAtMs ?? Infinity) - Date.now();
+    if (leftMs <= 0) session.destroy();
+    else if (expiresAtMs !== undefined) expiry = setTimeout(expire, Math.min(leftMs, LONGEST_TIMER_MS)).unref();
+  };
+  expire();
+  session.once("close", () => {
+    clearInterval(keepalive);
+    clearTimeout(first);
+    clearTimeout(expiry);
+  });
+
+  return {
+    callStarted() {
+      calls += 1;
+      clearTimeout(first);
+    },
+    callEnded() {
+      calls -= 1;
+      idleSince = performance.now();
+    },
+  };
+}
