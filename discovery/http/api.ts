@@ -1,0 +1,133 @@
+import type { Issue } from "../../base/issue.ts";
+import type { Health } from "../../model/workload.ts";
+
+/** A service as `get services` shows it. */
+export interface ServiceView {
+  readonly namespace: string;
+  readonly name: string;
+  readonly hostname: string;
+  readonly aliases: readonly string[];
+  readonly ports: readonly { readonly name: string; readonly number: number; readonly protocol: string }[];
+  readonly vips: readonly string[];
+  readonly registry: string;
+  readonly endpoints: { readonly healthy: number; readonly total: number };
+}
+
+/** An endpoint as `get endpoints` shows it. */
+export interface EndpointView {
+  readonly service: string;
+  readonly servicePort: number;
+  readonly address: string;
+  readonly port: number;
+  readonly workload: string;
+  readonly health: Health;
+  readonly meshed: boolean;
+  readonly identity: string;
+  readonly locality: string;
+  readonly registry: string;
+}
+
+/** A host as `get hosts` shows it. */
+export interface HostView {
+  readonly id: string;
+  readonly name: string;
+  readonly state: string;
+  readonly addresses: readonly string[];
+  readonly workloads: readonly {
+    readonly name: string;
+    readonly group: string;
+    readonly identity: string;
+    readonly health: Health;
+    readonly detail: string;
+  }[];
+  readonly agentVersion: string;
+  readonly envoyVersion: string;
+  readonly facts: Readonly<Record<string, string | number>>;
+  /** ISO 8601; empty before the first report. */
+  readonly lastSeen: string;
+}
+
+/** A resource that somebody wrote, and what became of it. */
+export interface ConfigView {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly origin: string;
+  /** `accepted`, `warning`, `rejected` (the last good one stays in force), `conflict`. */
+  readonly state: string;
+  readonly position: string;
+  readonly issues: readonly Issue[];
+}
+
+export type SyncState = "SYNCED" | "STALE" | "REJECTED" | "NOT SENT";
+
+/** What one proxy was sent and took, per type of resource. */
+export interface ProxyView {
+  readonly host: string;
+  readonly hostName: string;
+  readonly connected: boolean;
+  readonly types: readonly {
+    /** `listeners`, `clusters`, … */
+    readonly type: string;
+    readonly state: SyncState;
+    readonly resources: number;
+    /** Envoy's own words about the last rejection. */
+    readonly error: string;
+    /** The YAML that the rejected resources come from: `VirtualService/default/reviews`. */
+    readonly causes: readonly string[];
+  }[];
+}
+
+export interface RegistryView {
+  readonly name: string;
+  readonly kind: string;
+  readonly synced: boolean;
+  readonly services: number;
+  readonly workloads: number;
+  readonly ageSeconds: number;
+  readonly error: string;
+}
+
+/** Types of Envoy resources under the words that people use. */
+export const RESOURCE_WORDS = ["listeners", "routes", "clusters", "endpoints", "secrets"] as const;
+export type ResourceWord = (typeof RESOURCE_WORDS)[number];
+
+export interface TokenRequest {
+  /** `NAMESPACE/NAME` of WorkloadGroups that the host may run. */
+  readonly groups: readonly string[];
+  readonly ttlSeconds?: number | undefined;
+  /** CIDRs that the host's addresses must lie in; empty for no limit. */
+  readonly addressRanges?: readonly string[] | undefined;
+}
+
+/** What came of `apply`: nothing is stored unless every document is acceptable. */
+export interface ApplyOutcome {
+  readonly stored: boolean;
+  readonly resources: readonly { readonly kind: string; readonly namespace: string; readonly name: string }[];
+  readonly issues: readonly Issue[];
+}
+
+/**
+ * Everything that the HTTP API can be asked. The composition root makes one of
+ * the running parts; the API adds HTTP and nothing else.
+ */
+export interface ControlPlaneApi {
+  services(): readonly ServiceView[];
+  endpoints(service?: string): readonly EndpointView[];
+  hosts(): readonly HostView[] | Promise<readonly HostView[]>;
+  config(): readonly ConfigView[];
+  /** One resource as YAML; undefined where there is none. */
+  configYaml(kind: string, namespace: string, name: string): string | undefined;
+  registries(): readonly RegistryView[];
+  proxies(): readonly ProxyView[];
+  /** Envoy's own form (proto JSON), secrets redacted; undefined for an unknown host. Takes a host id or name. */
+  proxyResources(host: string, word: ResourceWord): readonly unknown[] | undefined;
+  apply(yaml: string, file: string): Promise<ApplyOutcome>;
+  /** False where the store holds no such resource. */
+  remove(kind: string, namespace: string, name: string): Promise<boolean>;
+  createToken(request: TokenRequest): Promise<{ readonly token: string; readonly expiresAt: string }>;
+  revokeHost(host: string): Promise<boolean>;
+  journal(): Promise<readonly unknown[]>;
+  /** Named tasks that are still open; empty means ready. */
+  openTasks(): readonly string[];
+}

@@ -1,0 +1,78 @@
+import type { FastifyInstance } from "fastify";
+import { type ControlPlaneApi, RESOURCE_WORDS, type ResourceWord, type TokenRequest } from "./api.ts";
+
+const hostParam = {
+  type: "object",
+  required: ["host"],
+  properties: { host: { type: "string", minLength: 1, maxLength: 253, description: "Host id or name." } },
+} as const;
+
+/** What the mesh knows: services, endpoints, hosts, registries, proxies; and the joining of hosts. */
+export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneApi): void {
+  app.get("/api/v1/services", { schema: { summary: "The services of the merged catalog." } }, () => api.services());
+  app.get<{ Querystring: { service?: string } }>(
+    "/api/v1/endpoints",
+    {
+      schema: {
+        summary: "Endpoints, of all services or of one (NAMESPACE/NAME or hostname).",
+        querystring: {
+          type: "object",
+          additionalProperties: false,
+          properties: { service: { type: "string", minLength: 1, maxLength: 253 } },
+        },
+      },
+    },
+    (request) => api.endpoints(request.query.service),
+  );
+  app.get("/api/v1/hosts", { schema: { summary: "Enrolled hosts with their workloads and facts." } }, () => api.hosts());
+  app.get("/api/v1/registries", { schema: { summary: "Registries with the age and state of their data." } }, () => api.registries());
+  app.get("/api/v1/journal", { schema: { summary: "The CA's journal, oldest first." } }, () => api.journal());
+  app.get("/api/v1/proxies", { schema: { summary: "What every proxy was sent and took, per type." } }, () => api.proxies());
+  app.get<{ Params: { host: string; word: ResourceWord } }>(
+    "/api/v1/proxies/:host/:word",
+    {
+      schema: {
+        summary: "The Envoy resources of one proxy, secrets redacted.",
+        params: {
+          type: "object",
+          required: ["host", "word"],
+          properties: { ...hostParam.properties, word: { type: "string", enum: RESOURCE_WORDS } },
+        },
+      },
+    },
+    (request, reply) => {
+      const { host, word } = request.params;
+      const resources = api.proxyResources(host, word);
+      if (resources !== undefined) return resources;
+      return reply.code(404).send({ code: "MESH_HOST_UNKNOWN", message: `no host ${host}`, hint: "`ironmesh get hosts` lists them" });
+    },
+  );
+  app.post<{ Body: TokenRequest }>(
+    "/api/v1/tokens",
+    {
+      schema: {
+        summary: "Makes a one-use join token and the grant of what the host may be.",
+        body: {
+          type: "object",
+          required: ["groups"],
+          additionalProperties: false,
+          properties: {
+            groups: { type: "array", minItems: 1, items: { type: "string", pattern: "^[a-z0-9-]+/[a-z0-9.-]+$" } },
+            ttlSeconds: { type: "integer", minimum: 1, maximum: 604_800 },
+            addressRanges: { type: "array", items: { type: "string" } },
+          },
+        },
+      },
+    },
+    (request) => api.createToken(request.body),
+  );
+  app.post<{ Params: { host: string } }>(
+    "/api/v1/hosts/:host/revoke",
+    { schema: { summary: "Refuses every further certificate to a host.", params: hostParam } },
+    async (request, reply) => {
+      const { host } = request.params;
+      if (await api.revokeHost(host)) return { revoked: host };
+      return reply.code(404).send({ code: "MESH_HOST_UNKNOWN", message: `no host ${host}`, hint: "`ironmesh get hosts` lists them" });
+    },
+  );
+}
