@@ -95,3 +95,11 @@ export interface ValidationIr {
   /** One bundle per trust domain; PEM. */
   readonly trustBundles: Readonly<Record<string, string>>;
 }
+
+/** Which peers may call: workloads (`/ns/…`) of the trust domains that have a bundle here. */
+export interface ClientValidationIr {
+  /** The secret's name: `validation|clients`. */
+  readonly name: string;
+  /** One bundle per trust domain; PEM; never empty. */
+  readonly trustBundles: Readonly<Record<string, string>>;
+}

@@ -1,5 +1,5 @@
 import type { AuthorizationIr } from "./authorization.ts";
-import type { ValidationIr } from "./cluster.ts";
+import type { ClientValidationIr } from "./cluster.ts";
 import type { OutboundShapeIr } from "./outbound.ts";
 
 /**
@@ -14,7 +14,9 @@ export interface ProxyIr {
   /** Sorted by name. */
   readonly workloads: readonly ProxyWorkloadIr[];
   /** Whom an inbound connection may come from: any workload of the trusted domains. */
-  readonly clientValidation: ValidationIr;
+  readonly clientValidation: ClientValidationIr;
+  /** Absent: none. `json`: one JSON object per request or connection on Envoy's standard output. */
+  readonly accessLog?: "json";
 }
 
 export interface ProxyWorkloadIr {
