@@ -1,0 +1,172 @@
+import type { Change } from "../../base/collection.ts";
+import type { ResourceKey } from "../../api/resource.ts";
+import type { Endpoint } from "../../model/endpoint.ts";
+import type { Service, ServiceKey } from "../../model/service.ts";
+import type { ResourceSet } from "../../xds/resource-set.ts";
+import { buildEndpoints } from "../ir/build-endpoints.ts";
+import { buildOutboundService } from "../ir/build-outbound.ts";
+import type { MeshView } from "../ir/mesh-view.ts";
+import type { OutboundServiceIr, OutboundShapeIr } from "../ir/outbound.ts";
+import { translateEndpoints } from "../translate/endpoints.ts";
+import { translateService } from "../translate/service.ts";
+import { type ConfigIndex, resourcesRead } from "./config-index.ts";
+import { Derivation, type Recorder } from "./derivation.ts";
+import type { PushInputs } from "./inputs.ts";
+import { nameRecords } from "./name-records.ts";
+import { OutboundShape } from "./outbound-shape.ts";
+import { OwnedResources } from "./owned-resources.ts";
+
+const dependency = {
+  host: (host: string): string => `host:${host}`,
+  service: (key: ServiceKey): string => `service:${key}`,
+  domains: (key: ServiceKey): string => `domains:${key}`,
+  identities: (key: ServiceKey): string => `identities:${key}`,
+  dnsEndpoints: (key: ServiceKey): string => `dns-endpoints:${key}`,
+  trustBundles: "trust-bundles",
+} as const;
+
+/**
+ * Keeps the resources that every proxy shares up to date: for each service its
+ * clusters, virtual hosts, validation context and name records, and, on a path
+ * of their own, its endpoints.
+ */
+export class OutboundPush {
+  readonly #inputs: PushInputs;
+  readonly #config: ConfigIndex;
+  readonly #services: Derivation<OutboundServiceIr>;
+  readonly #endpoints: Derivation<readonly Endpoint[]>;
+  readonly #shape = new OutboundShape();
+  readonly #owned: OwnedResources;
+
+  constructor(inputs: PushInputs, config: ConfigIndex, shared: ResourceSet) {
+    this.#inputs = inputs;
+    this.#config = config;
+    this.#owned = new OwnedResources(shared);
+    this.#services = new Derivation((key, record) => this.#deriveService(key, record));
+    // A service without endpoints has an empty assignment: Envoy keeps a cluster cold until it has one.
+    this.#endpoints = new Derivation((key) => this.#inputs.endpoints.get(key) ?? (this.#inputs.services.get(key) && []));
+  }
+
+  /** Takes in what changed; nothing is built before `flush`. */
+  touchServices(changes: readonly Change<Service>[]): void {
+    for (const { key } of changes) {
+      this.#services.request(key);
+      this.#endpoints.request(key);
+      this.#services.invalidate(dependency.service(key));
+    }
+  }
+
+  touchEndpoints(changes: readonly Change<readonly Endpoint[]>[]): void {
+    for (const { key, before, after } of changes) {
+      this.#endpoints.request(key);
+      if (identitiesOf(before).join() !== identitiesOf(after).join()) this.#services.invalidate(dependency.identities(key));
+      this.#services.invalidate(dependency.dnsEndpoints(key));
+    }
+  }
+
+  touchNames(changed: { readonly hosts: ReadonlySet<string>; readonly services: ReadonlySet<ServiceKey> }): void {
+    for (const host of changed.hosts) this.#services.invalidate(dependency.host(host));
+    for (const key of changed.services) this.#services.invalidate(dependency.domains(key));
+  }
+
+  touchConfig(dependencies: ReadonlySet<string>): void {
+    for (const changed of dependencies) this.#services.invalidate(changed);
+  }
+
+  touchTrustBundles(): void {
+    this.#services.invalidate(dependency.trustBundles);
+  }
+
+  /** Builds what is stale and writes it to the shared set. @returns true where listeners must change */
+  flush(): boolean {
+    let shapeChanged = false;
+    for (const [key, ir] of this.#services.flush()) {
+      shapeChanged = this.#shape.apply(key, ir) || shapeChanged;
+      const service = this.#inputs.services.get(key);
+      this.#owned.replace(`service ${key}`, ir === undefined ? [] : translateService(ir));
+      this.#owned.replace(`names ${key}`, service === undefined ? [] : nameRecords(service, this.#inputs.settings.meshDomain));
+      // Subsets decide which clusters there are endpoints for.
+      this.#endpoints.request(key);
+    }
+    for (const [key, endpoints] of this.#endpoints.flush()) this.#owned.replace(`endpoints ${key}`, this.#translateEndpoints(key, endpoints));
+    this.#owned.commit();
+    return shapeChanged;
+  }
+
+  shape(): OutboundShapeIr {
+    const { vipRanges, unknownDestinations } = this.#inputs.settings;
+    return this.#shape.build({ vipRanges, unknownDestinations });
+  }
+
+  ir(key: ServiceKey): OutboundServiceIr | undefined {
+    return this.#services.get(key);
+  }
+
+  /** The configuration resources that a generated one was made from. */
+  causesOf(typeUrl: string, name: string): ResourceKey[] {
+    const owner = this.#owned.ownerOf(typeUrl, name);
+    if (owner === undefined) return [];
+    return resourcesRead(this.#services.readsOf(owner.slice(owner.indexOf(" ") + 1)));
+  }
+
+  #deriveService(key: ServiceKey, record: Recorder): OutboundServiceIr | undefined {
+    const service = this.#inputs.services.get(key);
+    return service === undefined ? undefined : buildOutboundService(service, this.#view(record));
+  }
+
+  #translateEndpoints(key: ServiceKey, endpoints: readonly Endpoint[] | undefined): ReturnType<typeof translateEndpoints>[] {
+    const service = this.#inputs.services.get(key);
+    if (service === undefined || service.resolution !== "static") return [];
+    const rule = this.#config.reader(() => {}).destinationRule(service.hostname, service.namespace);
+    return buildEndpoints(service, endpoints ?? [], rule).map(translateEndpoints);
+  }
+
+  #view(record: Recorder): MeshView {
+    const { services, endpoints, names, trustBundles, settings } = this.#inputs;
+    const config = this.#config.reader(record);
+    const keyOf = (host: string): ServiceKey | undefined => {
+      record(dependency.host(host));
+      return names.find(host);
+    };
+    const find = (host: string): Service | undefined => {
+      const key = keyOf(host);
+      if (key === undefined) return undefined;
+      record(dependency.service(key));
+      return services.get(key);
+    };
+    return {
+      meshDomain: settings.meshDomain,
+      service: find,
+      virtualService: (host) => config.virtualService(host, find(host)?.namespace ?? ""),
+      destinationRule: (host) => config.destinationRule(host, find(host)?.namespace ?? ""),
+      domains(host, port) {
+        const key = keyOf(host);
+        if (key === undefined) return [];
+        record(dependency.domains(key));
+        return names.domains(key, port);
+      },
+      identities(host) {
+        const key = keyOf(host);
+        if (key === undefined) return [];
+        record(dependency.identities(key));
+        const declared = services.get(key)?.subjectAltNames ?? [];
+        return declared.length > 0 ? [...declared].sort() : identitiesOf(endpoints.get(key));
+      },
+      dnsEndpoints(host) {
+        const key = keyOf(host);
+        if (key === undefined) return [];
+        record(dependency.dnsEndpoints(key));
+        return endpoints.get(key) ?? [];
+      },
+      trustBundles() {
+        record(dependency.trustBundles);
+        return Object.fromEntries([...trustBundles.entries()].sort());
+      },
+    };
+  }
+}
+
+function identitiesOf(endpoints: readonly Endpoint[] | undefined): string[] {
+  const identities = new Set((endpoints ?? []).flatMap((endpoint) => (endpoint.meshed ? (endpoint.identity ?? []) : [])));
+  return [...identities].sort();
+}

@@ -1,0 +1,75 @@
+import { createResource, type Resource } from "../../xds/resource.ts";
+import type { ResourceSet } from "../../xds/resource-set.ts";
+import { type EncodedResource, encodeResource, type TranslatedResource } from "../translate/resource.ts";
+
+interface ResourceRef {
+  readonly typeUrl: string;
+  readonly name: string;
+}
+
+/**
+ * What several owners (services, hosts) put into one resource set: what an
+ * owner no longer gives is removed, and equal bytes are neither framed nor
+ * pushed again. Changes gather until `commit`.
+ */
+export class OwnedResources {
+  readonly #set: ResourceSet;
+  /** Per owner: version by type and name. */
+  readonly #versions = new Map<string, ReadonlyMap<string, string>>();
+  readonly #owners = new Map<string, string>();
+  #upserts: EncodedResource[] = [];
+  #removals: ResourceRef[] = [];
+
+  constructor(set: ResourceSet) {
+    this.#set = set;
+  }
+
+  /** Makes `resources` all that the owner gives. */
+  replace(owner: string, resources: readonly TranslatedResource[]): void {
+    const before = this.#versions.get(owner) ?? new Map<string, string>();
+    const after = new Map<string, string>();
+    for (const resource of resources.map(encodeResource)) {
+      const key = keyOf(resource);
+      after.set(key, resource.version);
+      if (before.get(key) !== resource.version) this.#upserts.push(resource);
+      this.#owners.set(key, owner);
+    }
+    for (const key of before.keys()) {
+      if (after.has(key)) continue;
+      this.#removals.push(refOf(key));
+      this.#owners.delete(key);
+    }
+    if (after.size === 0) this.#versions.delete(owner);
+    else this.#versions.set(owner, after);
+  }
+
+  /** Who gives a resource now. */
+  ownerOf(typeUrl: string, name: string): string | undefined {
+    return this.#owners.get(keyOf({ typeUrl, name }));
+  }
+
+  /** Writes what gathered to the set, as one transaction. */
+  commit(): void {
+    const [upserts, removals] = [this.#upserts, this.#removals];
+    if (upserts.length === 0 && removals.length === 0) return;
+    this.#upserts = [];
+    this.#removals = [];
+    this.#set.update((transaction) => {
+      for (const { typeUrl, name } of removals) transaction.remove(typeUrl, name);
+      for (const resource of upserts) transaction.upsert(framed(resource));
+    });
+  }
+}
+
+function framed({ typeUrl, name, bytes, version }: EncodedResource): Resource {
+  return createResource(typeUrl, name, bytes, version);
+}
+
+function keyOf({ typeUrl, name }: ResourceRef): string {
+  return `${typeUrl} ${name}`;
+}
+
+function refOf(key: string): ResourceRef {
+  const space = key.indexOf(" ");
+  return { typeUrl: key.slice(0, space), name: key.slice(space + 1) };
+}

@@ -1,0 +1,178 @@
+import type { Change } from "../../base/collection.ts";
+import type { ResourceKey } from "../../api/resource.ts";
+import type { Endpoint } from "../../model/endpoint.ts";
+import type { Protocol } from "../../model/port.ts";
+import type { ServiceKey } from "../../model/service.ts";
+import type { Workload, WorkloadKey } from "../../model/workload.ts";
+import { createResourceSet, type ResourceSet } from "../../xds/resource-set.ts";
+import { buildInbound } from "../ir/build-inbound.ts";
+import { CLIENT_VALIDATION_SECRET } from "../ir/names.ts";
+import type { OutboundShapeIr } from "../ir/outbound.ts";
+import type { ProxyIr, ProxyWorkloadIr } from "../ir/proxy.ts";
+import { translateProxy } from "../translate/proxy.ts";
+import { type ConfigIndex, resourcesRead } from "./config-index.ts";
+import { Derivation, type Recorder } from "./derivation.ts";
+import { hostConfig } from "./host-config.ts";
+import type { ProxyHost, ProxyHostWorkload, PushInputs } from "./inputs.ts";
+import { OwnedResources } from "./owned-resources.ts";
+
+const dependency = {
+  workload: (key: WorkloadKey): string => `workload:${key}`,
+  serving: (key: WorkloadKey): string => `serving:${key}`,
+  shape: "shape",
+  trustBundles: "trust-bundles",
+} as const;
+
+interface ProxySet {
+  readonly set: ResourceSet;
+  readonly owned: OwnedResources;
+}
+
+/** Keeps what is one host's own up to date: its listeners, inbound clusters and host configuration. */
+export class ProxyPush {
+  readonly #inputs: PushInputs;
+  readonly #config: ConfigIndex;
+  readonly #shape: () => OutboundShapeIr;
+  readonly #proxies: Derivation<ProxyIr>;
+  readonly #sets = new Map<string, ProxySet>();
+  /** Which services an instance serves, from the endpoints. */
+  readonly #serving = new Map<WorkloadKey, Set<ServiceKey>>();
+
+  constructor(inputs: PushInputs, config: ConfigIndex, shape: () => OutboundShapeIr) {
+    this.#inputs = inputs;
+    this.#config = config;
+    this.#shape = shape;
+    this.#proxies = new Derivation((hostId, record) => this.#derive(hostId, record));
+  }
+
+  /** A host's own resources; made empty at the first call, so that a stream can be served before its host reported. */
+  setOf(hostId: string): ResourceSet {
+    return this.#proxySet(hostId).set;
+  }
+
+  ir(hostId: string): ProxyIr | undefined {
+    return this.#proxies.get(hostId);
+  }
+
+  causesOf(hostId: string): ResourceKey[] {
+    return resourcesRead(this.#proxies.readsOf(hostId));
+  }
+
+  touchHosts(changes: readonly Change<ProxyHost>[]): void {
+    for (const { key } of changes) this.#proxies.request(key);
+  }
+
+  touchWorkloads(changes: readonly Change<Workload>[]): void {
+    for (const { key } of changes) this.#proxies.invalidate(dependency.workload(key));
+  }
+
+  touchEndpoints(changes: readonly Change<readonly Endpoint[]>[]): void {
+    for (const { key: service, before, after } of changes) {
+      for (const { workload } of before ?? []) this.#serving.get(workload)?.delete(service);
+      for (const { workload } of after ?? []) {
+        const services = this.#serving.get(workload);
+        if (services === undefined) this.#serving.set(workload, new Set([service]));
+        else services.add(service);
+      }
+      for (const { workload } of [...(before ?? []), ...(after ?? [])]) this.#proxies.invalidate(dependency.serving(workload));
+    }
+  }
+
+  /** A service's ports decide the protocols at its workloads. */
+  touchServices(keys: Iterable<ServiceKey>): void {
+    for (const key of keys) {
+      for (const { workload } of this.#inputs.endpoints.get(key) ?? []) this.#proxies.invalidate(dependency.serving(workload));
+    }
+  }
+
+  touchConfig(dependencies: ReadonlySet<string>): void {
+    for (const changed of dependencies) this.#proxies.invalidate(changed);
+  }
+
+  touchTrustBundles(): void {
+    this.#proxies.invalidate(dependency.trustBundles);
+  }
+
+  touchShape(): void {
+    this.#proxies.invalidate(dependency.shape);
+  }
+
+  /** Builds what is stale and writes it to the hosts' own sets. */
+  flush(): void {
+    for (const [hostId, ir] of this.#proxies.flush()) {
+      const host = this.#inputs.hosts.get(hostId);
+      const { owned } = this.#proxySet(hostId);
+      const resources = ir === undefined || host === undefined ? [] : [...translateProxy(ir), hostConfig(host, ir, this.#inputs.settings)];
+      owned.replace(hostId, resources);
+      owned.commit();
+    }
+  }
+
+  #proxySet(hostId: string): ProxySet {
+    const known = this.#sets.get(hostId);
+    if (known !== undefined) return known;
+    const set = createResourceSet();
+    const made = { set, owned: new OwnedResources(set) };
+    this.#sets.set(hostId, made);
+    return made;
+  }
+
+  #derive(hostId: string, record: Recorder): ProxyIr | undefined {
+    const host = this.#inputs.hosts.get(hostId);
+    if (host === undefined) return undefined;
+    record(dependency.shape);
+    record(dependency.trustBundles);
+    const outbound = this.#shape();
+    return {
+      hostId,
+      inboundPort: host.inboundPort,
+      workloads: host.workloads
+        .flatMap((workload) => this.#deriveWorkload(workload, outbound, record) ?? [])
+        .sort((left, right) => (left.name < right.name ? -1 : 1)),
+      clientValidation: {
+        name: CLIENT_VALIDATION_SECRET,
+        trustBundles: Object.fromEntries([...this.#inputs.trustBundles.entries()].sort()),
+      },
+      accessLog: "json",
+    };
+  }
+
+  /** Undefined for a workload that the catalog does not hold, such as one whose addresses were refused. */
+  #deriveWorkload(host: ProxyHostWorkload, outbound: OutboundShapeIr, record: Recorder): ProxyWorkloadIr | undefined {
+    record(dependency.workload(host.workload));
+    record(dependency.serving(host.workload));
+    const workload = this.#inputs.workloads.get(host.workload);
+    if (workload === undefined) return undefined;
+    const { rootNamespace, defaultMtls } = this.#inputs.settings;
+    const config = this.#config.reader(record);
+    const namespaces = new Set([workload.namespace, rootNamespace]);
+    return {
+      name: host.name,
+      namespace: workload.namespace,
+      identity: host.identity,
+      outboundPort: host.outboundPort,
+      outbound,
+      inbound: buildInbound({
+        workload,
+        serviceProtocols: this.#serviceProtocols(workload.key),
+        peerAuthentications: [...namespaces].flatMap((namespace) => config.peerAuthentications(namespace)),
+        authorizationPolicies: [...namespaces].flatMap((namespace) => config.authorizationPolicies(namespace)),
+        rootNamespace,
+        defaultMtls,
+      }),
+    };
+  }
+
+  #serviceProtocols(workload: WorkloadKey): Map<number, Protocol> {
+    const protocols = new Map<number, Protocol>();
+    for (const key of [...(this.#serving.get(workload) ?? [])].sort()) {
+      const service = this.#inputs.services.get(key);
+      for (const endpoint of this.#inputs.endpoints.get(key) ?? []) {
+        if (endpoint.workload !== workload) continue;
+        const port = service?.ports.find(({ number }) => number === endpoint.servicePort);
+        if (port !== undefined && !protocols.has(endpoint.port)) protocols.set(endpoint.port, port.protocol);
+      }
+    }
+    return protocols;
+  }
+}

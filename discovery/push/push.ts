@@ -1,0 +1,104 @@
+import type { Closable } from "../../base/task-group.ts";
+import type { ResourceKey } from "../../api/resource.ts";
+import { createResourceSet, type ResourceSet } from "../../xds/resource-set.ts";
+import { ConfigIndex, followConfig } from "./config-index.ts";
+import type { PushInputs } from "./inputs.ts";
+import { OutboundPush } from "./outbound-push.ts";
+import { ProxyPush } from "./proxy-push.ts";
+import type { OutboundServiceIr } from "../ir/outbound.ts";
+import type { ProxyIr } from "../ir/proxy.ts";
+
+/**
+ * Turns changes of the catalog and the configuration into changes of resource
+ * sets, at a cost proportional to the change. What streams do with the sets is
+ * not known here.
+ */
+export interface Push extends Closable {
+  /** What every proxy of the mesh sees. */
+  readonly shared: ResourceSet;
+  /** What is one host's own. */
+  setOf(hostId: string): ResourceSet;
+  /** The configuration resources behind a generated one, for a host that rejected it. */
+  causesOf(hostId: string, typeUrl: string, name: string): ResourceKey[];
+  outboundIr(service: string): OutboundServiceIr | undefined;
+  proxyIr(hostId: string): ProxyIr | undefined;
+  /** Builds what is stale now instead of at the end of the batch. */
+  flush(): void;
+}
+
+export function startPush(inputs: PushInputs): Push {
+  const { services, endpoints, workloads, names, config, hosts, trustBundles, settings, clock } = inputs;
+  const shared = createResourceSet();
+  const index = new ConfigIndex(settings);
+  const outbound = new OutboundPush(inputs, index, shared);
+  const proxies = new ProxyPush(inputs, index, () => outbound.shape());
+  let cancelFlush: (() => void) | undefined;
+
+  const flush = (): void => {
+    cancelFlush?.();
+    cancelFlush = undefined;
+    // Clusters and routes are in the shared set before a listener points at them.
+    if (outbound.flush()) proxies.touchShape();
+    proxies.flush();
+  };
+  const later = (): void => {
+    cancelFlush ??= clock.after(settings.batchMs, flush);
+  };
+  const present = <T>(collection: { entries(): ReadonlyMap<string, T> }): { key: string; after: T }[] =>
+    [...collection.entries()].map(([key, after]) => ({ key, after }));
+
+  const onServices: Parameters<typeof services.subscribe>[0] = (changes) => {
+    outbound.touchServices(changes);
+    proxies.touchServices(changes.map(({ key }) => key));
+    later();
+  };
+  const onEndpoints: Parameters<typeof endpoints.subscribe>[0] = (changes) => {
+    outbound.touchEndpoints(changes);
+    proxies.touchEndpoints(changes);
+    later();
+  };
+  const stops = [
+    followConfig(index, config, (dependencies) => {
+      outbound.touchConfig(dependencies);
+      proxies.touchConfig(dependencies);
+      later();
+    }),
+    names.subscribe((changed) => {
+      outbound.touchNames(changed);
+      later();
+    }),
+    services.subscribe(onServices),
+    endpoints.subscribe(onEndpoints),
+    workloads.subscribe((changes) => {
+      proxies.touchWorkloads(changes);
+      later();
+    }),
+    hosts.subscribe((changes) => {
+      proxies.touchHosts(changes);
+      later();
+    }),
+    trustBundles.subscribe(() => {
+      outbound.touchTrustBundles();
+      proxies.touchTrustBundles();
+      later();
+    }),
+  ];
+  onServices(present(services));
+  onEndpoints(present(endpoints));
+  proxies.touchHosts(present(hosts));
+  flush();
+
+  return {
+    shared,
+    setOf: (hostId) => proxies.setOf(hostId),
+    causesOf: (hostId, typeUrl, name) =>
+      shared.get(typeUrl, name) === undefined ? proxies.causesOf(hostId) : outbound.causesOf(typeUrl, name),
+    outboundIr: (service) => outbound.ir(service),
+    proxyIr: (hostId) => proxies.ir(hostId),
+    flush,
+    close() {
+      cancelFlush?.();
+      for (const stop of stops) stop();
+    },
+  };
+}
