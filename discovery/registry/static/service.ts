@@ -1,0 +1,45 @@
+import type { ResourceOf } from "../../../api/resource.ts";
+import { canonicalHostname } from "../../../model/hostname.ts";
+import { selectProtocol } from "../../../model/port.ts";
+import type { RegistryService } from "../registry.ts";
+import { sourceOf } from "./source.ts";
+
+/** Lets endpoints without an identity serve beside meshed ones. */
+export const ALLOW_PLAINTEXT_ANNOTATION = "ironmesh.io/allow-plaintext";
+
+/** A core `v1/Service`: its selector picks workloads of its namespace; without one it has no endpoints. */
+export function buildService(resource: ResourceOf<"Service">, meshDomain: string): RegistryService {
+  const { metadata, spec } = resource;
+  const { name, namespace, labels, annotations } = metadata;
+  return {
+    namespace,
+    name,
+    claim: "canonical",
+    hostname: canonicalHostname(name, namespace, meshDomain),
+    aliases: [],
+    ports: spec.ports
+      .map((port) => ({
+        name: port.name ?? "",
+        number: port.port,
+        protocol: selectProtocol(port.appProtocol, port.name ?? "", port.port),
+        ...(port.targetPort === undefined ? {} : { targetPort: port.targetPort }),
+      }))
+      .sort((a, b) => a.number - b.number),
+    resolution: "static",
+    external: false,
+    addresses: [],
+    labels,
+    subjectAltNames: [],
+    exportTo: exportToOf(annotations["networking.istio.io/exportTo"]),
+    backends: spec.selector === undefined ? { kind: "explicit", workloads: [] } : { kind: "selector", labels: spec.selector },
+    allowsPlaintext: annotations[ALLOW_PLAINTEXT_ANNOTATION] === "true",
+    notes: [],
+    source: sourceOf(resource),
+  };
+}
+
+/** Istio's annotation on core services: a comma-separated list. */
+function exportToOf(text: string | undefined): string[] {
+  const names = (text ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "");
+  return names.length === 0 ? ["*"] : names;
+}
