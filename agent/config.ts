@@ -109,7 +109,7 @@ const schema = z.strictObject({
       backend: z.enum(["auto", "nft", "iptables"]).default("auto").describe("Which tool sets the rules. `auto` takes nft where it works."),
       outbound: z
         .strictObject({
-          scope: z.enum(["workloads", "all"]).default("workloads").describe("`workloads`: only what the bound processes send. `all`: everything on the host but the agent, Envoy and the exclusions, under the first workload's identity."),
+          scope: z.enum(["all", "vips"]).default("all").describe("`all`: every TCP connection of the bound processes but loopback and the exclusions. `vips`: only those to virtual addresses of the mesh. What belongs to no workload is never captured."),
           excludePorts: z.array(port).default([]).describe("Destination ports that are never captured (NFS, LDAP, backups)."),
           excludeCidrs: z.array(cidr).default([]).describe("Destinations that are never captured."),
         })
@@ -249,9 +249,6 @@ function findConflicts(config: AgentConfig): Conflict[] {
     if (other !== undefined) conflicts.push([path, `port ${value} is ${other} already`, "give each of them its own port"]);
     else if (value >= first && value <= last) conflicts.push([path, `port ${value} lies in ports.outboundRange`, "move one of the two"]);
     used.set(value, path.join("."));
-  }
-  if (config.capture.mode === "on" && config.capture.outbound.scope === "all" && config.workloads.length > 1) {
-    conflicts.push([["capture", "outbound", "scope"], "`all` cannot tell which of several workloads sends", "use `workloads`, or declare one workload"]);
   }
   if (config.envoy.user === 0 || config.envoy.user === "root") {
     conflicts.push([["envoy", "user"], "Envoy must not run as root: it could read the agent's keys", "name a user of its own, such as ironmesh-proxy"]);

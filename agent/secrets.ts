@@ -1,0 +1,42 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+
+import { SecretBytes } from "../base/secret-bytes.ts";
+import { formatSpiffeId } from "../model/identity.ts";
+import { SecretSchema } from "../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
+import type { HeldCertificate } from "./certificate.ts";
+
+/** One SDS secret, encoded: its name is the SPIFFE ID, its bytes hold the private key. */
+export interface WorkloadSecret {
+  readonly name: string;
+  readonly bytes: SecretBytes;
+}
+
+/** What Envoy gets for a workload's certificate, over the agent's own socket and never from the control plane. */
+export function buildWorkloadSecret(certificate: HeldCertificate): WorkloadSecret {
+  const name = formatSpiffeId(certificate.spiffeId);
+  const secret = create(SecretSchema, {
+    name,
+    type: {
+      case: "tlsCertificate",
+      value: {
+        certificateChain: { specifier: { case: "inlineBytes", value: Buffer.from(certificate.chain) } },
+        privateKey: { specifier: { case: "inlineBytes", value: certificate.privateKey.reveal() } },
+      },
+    },
+  });
+  return { name, bytes: new SecretBytes(toBinary(SecretSchema, secret)) };
+}
+
+/**
+ * The certificate to show for each SPIFFE ID: groups may share one (the same
+ * service account), and then the one that lives longest is shown.
+ */
+export function chooseCertificates(held: Iterable<HeldCertificate>): ReadonlyMap<string, HeldCertificate> {
+  const chosen = new Map<string, HeldCertificate>();
+  for (const certificate of held) {
+    const name = formatSpiffeId(certificate.spiffeId);
+    const other = chosen.get(name);
+    if (other === undefined || certificate.notAfterMs > other.notAfterMs) chosen.set(name, certificate);
+  }
+  return chosen;
+}

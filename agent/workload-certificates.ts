@@ -1,0 +1,120 @@
+import { createHash } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import { SecretBytes } from "../base/secret-bytes.ts";
+import type { Closable } from "../base/task-group.ts";
+import { buildCsr } from "../base/x509/csr.ts";
+import { generatePrivateKey, privateKeyPem } from "../base/x509/key.ts";
+import { decodePem } from "../base/x509/pem.ts";
+import { classOf } from "../model/identity.ts";
+import type { AgentService } from "./agent-service.ts";
+import { readHeldCertificate } from "./certificate.ts";
+import type { HeldCertificate } from "./certificate.ts";
+import { badCertificate, rootsDer } from "./host-identity.ts";
+import type { HostIdentity } from "./host-identity.ts";
+import { keepRenewed, renewalState } from "./renewal.ts";
+import type { Renewal, RenewalState } from "./renewal.ts";
+import { readStateFile, writeStateFile } from "./state-file.ts";
+
+export interface WorkloadCertificatesOptions {
+  readonly stateDir: string;
+  /** `NAMESPACE/NAME` of each group that a workload of this host belongs to. */
+  readonly groups: readonly string[];
+  readonly identity: () => HostIdentity;
+  readonly service: Pick<AgentService, "signWorkload">;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** A group has a new certificate: at start for those on disk, later for each renewal. */
+  readonly onCertificate: (group: string, certificate: HeldCertificate) => void;
+}
+
+/** The certificates of the host's workloads, kept valid until closed. */
+export interface WorkloadCertificates extends Closable {
+  get(group: string): HeldCertificate | undefined;
+  states(): ReadonlyMap<string, RenewalState>;
+  poke(): void;
+}
+
+const FORMAT = 1;
+
+/**
+ * Loads what is on disk and keeps every group's certificate renewed. The last
+ * certificate stays in use while the control plane is away. Keys are made here,
+ * one for each certificate, and never leave the host.
+ */
+export async function holdWorkloadCertificates(options: WorkloadCertificatesOptions): Promise<WorkloadCertificates> {
+  const { stateDir, identity, service, clock, logger, onCertificate } = options;
+  const folder = join(stateDir, "workloads");
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const held = new Map<string, HeldCertificate>();
+  const renewals: Renewal[] = [];
+  const groups = [...new Set(options.groups)];
+
+  const take = (group: string, certificate: HeldCertificate): void => {
+    held.set(group, certificate);
+    onCertificate(group, certificate);
+  };
+  for (const group of groups) {
+    const stored = await readStateFile(fileOf(folder, group), (content) => parseStored(content, group, identity()), logger);
+    if (stored !== undefined) take(group, stored);
+  }
+  for (const group of groups) {
+    renewals.push(
+      keepRenewed({
+        what: `the certificate of ${group}`,
+        current: () => held.get(group),
+        clock,
+        logger: logger.child({ group }),
+        async renew() {
+          const key = generatePrivateKey();
+          const privateKey = privateKeyPem(key);
+          const reply = await service.signWorkload(group, buildCsr(key));
+          const checked = checkWorkload(reply.certificateChain, privateKey, group, identity());
+          if (typeof checked === "string") throw badCertificate(checked);
+          await writeStateFile(fileOf(folder, group), { format: FORMAT, group, chain: checked.chain, privateKey: privateKey.revealText() });
+          take(group, checked);
+        },
+      }),
+    );
+  }
+  return {
+    get: (group) => held.get(group),
+    states: () => new Map(groups.map((group) => [group, renewalState(held.get(group), clock.now())])),
+    poke: () => {
+      for (const renewal of renewals) renewal.poke();
+    },
+    async close() {
+      for (const renewal of renewals) await renewal.close();
+    },
+  };
+}
+
+/** A group's namespace is the namespace of its identity; the authority chooses the service account. */
+function checkWorkload(chain: readonly Uint8Array[], privateKey: SecretBytes, group: string, host: HostIdentity): HeldCertificate | string {
+  const checked = readHeldCertificate(chain, privateKey, rootsDer(host.roots));
+  if (!checked.ok) return checked.error;
+  const identity = classOf(checked.value.spiffeId);
+  const namespace = group.slice(0, group.indexOf("/"));
+  if (identity?.kind !== "workload") return "it is not a workload's";
+  if (identity.trustDomain !== host.trustDomain || identity.namespace !== namespace) return `it is for ${identity.trustDomain}/${identity.namespace}, the group is ${group}`;
+  return checked.value;
+}
+
+function parseStored(content: unknown, group: string, host: HostIdentity): HeldCertificate {
+  const stored = content as { format?: number; group: string; chain: string; privateKey: string };
+  if (stored.format !== FORMAT || stored.group !== group) throw new Error("it is of another format or group");
+  const chain = decodePem("CERTIFICATE", stored.chain);
+  if (!chain.ok) throw new Error(chain.error);
+  const checked = checkWorkload(chain.value, new SecretBytes(stored.privateKey), group, host);
+  if (typeof checked === "string") throw new Error(checked);
+  return checked;
+}
+
+function fileOf(folder: string, group: string): string {
+  // `a/b-c` and `a-b/c` must not share a file.
+  const suffix = createHash("sha256").update(group).digest("hex").slice(0, 8);
+  return join(folder, `${group.replace("/", "_")}-${suffix}.json`);
+}
