@@ -1,0 +1,22 @@
+/** One folder of tests, and what it needs around it. */
+export interface Suite {
+  /** The folder below test/, and the name on the command line. */
+  readonly name: string;
+  /** How long one test may take, generously: the machine may be slow. */
+  readonly testTimeoutMs: number;
+  /** Runs in private namespaces, as root: it starts Envoys, networks or peers that must not stay. */
+  readonly isPrivate: boolean;
+  /** mocha's reporter: names where tests are few and slow, dots where they are many and fast. */
+  readonly reporter: "dot" | "spec";
+}
+
+/** In the order in which they run: the fastest to fail comes first. */
+export const SUITES: readonly Suite[] = [
+  { name: "architecture", testTimeoutMs: 30_000, isPrivate: false, reporter: "dot" },
+  { name: "unit", testTimeoutMs: 30_000, isPrivate: false, reporter: "dot" },
+  { name: "golden", testTimeoutMs: 30_000, isPrivate: false, reporter: "dot" },
+  { name: "simulation", testTimeoutMs: 120_000, isPrivate: false, reporter: "spec" },
+  { name: "envoy", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
+  { name: "hosts", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
+  { name: "peers", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec" },
+];
