@@ -18,6 +18,16 @@ export function validationSecretName(hostname: string): string {
 /** The SDS validation context that says who may call: any workload of the trusted domains. */
 export const CLIENT_VALIDATION_SECRET = "validation|clients";
 
+/**
+ * The SDS secret that a workload's inbound side shows; the agent serves the same
+ * certificate under its SPIFFE ID for the outbound side. They must differ: the
+ * on-demand selector of the outbound side waits for ever for a secret to which
+ * a listener of the same Envoy has subscribed already.
+ */
+export function serverSecretName(spiffeId: string): string {
+  return `server|${spiffeId}`;
+}
+
 /** The route table of all HTTP services on one port number. */
 export function routeTableName(port: number): string {
   return String(port);

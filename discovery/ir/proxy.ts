@@ -23,7 +23,7 @@ export interface ProxyWorkloadIr {
   /** Unique on the host. */
   readonly name: string;
   readonly namespace: string;
-  /** The SPIFFE ID, which is also the name of its SDS secret. */
+  /** The SPIFFE ID, which is also the name of the SDS secret that it calls with (`serverSecretName` of it: the one that it answers with). */
   readonly identity: string;
   /** Loopback port of its outbound listener, assigned by the agent. */
   readonly outboundPort: number;

@@ -38,7 +38,7 @@ const FIELDS = {
   route_name: "%ROUTE_NAME%",
   start_time: "%START_TIME%",
   upstream_attempts: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-  upstream_cluster: "%UPSTREAM_CLUSTER%",
+  upstream_cluster: "%UPSTREAM_CLUSTER_RAW%",
   upstream_host: "%UPSTREAM_HOST%",
   upstream_local_address: "%UPSTREAM_LOCAL_ADDRESS%",
   upstream_local_identity: "%UPSTREAM_LOCAL_URI_SAN%",

@@ -1,10 +1,11 @@
 import type { TransportSocketSchema } from "../../proto/gen/envoy/config/core/v3/base_pb.js";
 import { TlsParameters_TlsProtocol as TlsVersion } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { DownstreamTlsContextSchema } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import { serverSecretName } from "../ir/names.ts";
 import { secretByName } from "./config-source.ts";
 import { type Init, pack } from "./resource.ts";
 
-/** Mutual TLS under a workload's own certificate; the secret's name is its SPIFFE ID. */
+/** Mutual TLS under a workload's own certificate. */
 export function downstreamTls(identity: string, clientValidationSecret: string): Init<typeof TransportSocketSchema> {
   return {
     name: "envoy.transport_sockets.tls",
@@ -13,7 +14,7 @@ export function downstreamTls(identity: string, clientValidationSecret: string):
       value: pack(DownstreamTlsContextSchema, {
         commonTlsContext: {
           tlsParams: { tlsMinimumProtocolVersion: TlsVersion.TLSv1_3, tlsMaximumProtocolVersion: TlsVersion.TLSv1_3 },
-          tlsCertificateSdsSecretConfigs: [secretByName(identity)],
+          tlsCertificateSdsSecretConfigs: [secretByName(serverSecretName(identity))],
           validationContextType: {
             case: "validationContextSdsSecretConfig",
             value: secretByName(clientValidationSecret),

@@ -75,7 +75,6 @@ function identityFilter(identity: string): Init<typeof ListenerFilterSchema> {
               case: "formatString",
               value: { format: { case: "textFormatSource", value: { specifier: { case: "inlineString", value: identity } } } },
             },
-            readOnly: true,
             sharedWithUpstream: SharedWithUpstream.ONCE,
           },
         ],
