@@ -1,0 +1,108 @@
+import { z } from "zod";
+import type { KeyValueStore } from "../../../store/key-value.ts";
+import type { HostReport } from "./report.ts";
+
+const PREFIX = "hosts/";
+
+/** What a control plane must know of a host right after its own restart. */
+export interface StoredHost {
+  readonly report: HostReport;
+  /** Since when the host is gone; absent for one that was there. */
+  readonly goneSince?: number;
+}
+
+const storedHost = z.strictObject({
+  goneSince: z.number().optional(),
+  report: z.object({
+    hostName: z.string(),
+    agentVersion: z.string(),
+    envoyVersion: z.string(),
+    inboundPort: z.number(),
+    workloads: z.array(
+      z.object({
+        name: z.string(),
+        group: z.string(),
+        addresses: z.array(z.string()),
+        ports: z.record(z.string(), z.number()),
+        health: z.enum(["healthy", "unhealthy", "draining", "unknown"]),
+        healthDetail: z.string(),
+        outboundPort: z.number(),
+      }),
+    ),
+    facts: z.object({
+      os: z.string(),
+      kernel: z.string(),
+      architecture: z.string(),
+      cpus: z.number(),
+      memoryBytes: z.number(),
+      addresses: z.array(z.string()),
+      locality: z.string(),
+      capture: z.string(),
+      bootedAt: z.string(),
+    }),
+  }),
+});
+
+/** The hosts that the store knows, by id; an entry that another version wrote and this one cannot read is left out. */
+export async function loadHosts(store: KeyValueStore): Promise<Map<string, StoredHost>> {
+  const { items } = await store.list(PREFIX);
+  return new Map(
+    items.flatMap(({ key, value }): [string, StoredHost][] => {
+      const parsed = storedHost.safeParse(parseJson(value));
+      if (!parsed.success) return [];
+      const { report, goneSince } = parsed.data;
+      return [[key.slice(PREFIX.length), { report, ...(goneSince === undefined ? {} : { goneSince }) }]];
+    }),
+  );
+}
+
+/**
+ * Writes hosts behind the caller's back, the newest state of each only: a host
+ * has at most one write under way and one waiting.
+ */
+export class HostWriter {
+  readonly #store: KeyValueStore;
+  readonly #onFailure: (failure: unknown) => void;
+  readonly #waiting = new Map<string, StoredHost | undefined>();
+  #working: Promise<void> | undefined;
+
+  constructor(store: KeyValueStore, onFailure: (failure: unknown) => void) {
+    this.#store = store;
+    this.#onFailure = onFailure;
+  }
+
+  /** @param host undefined: forget it */
+  write(hostId: string, host: StoredHost | undefined): void {
+    this.#waiting.delete(hostId);
+    this.#waiting.set(hostId, host);
+    this.#working ??= this.#work();
+  }
+
+  /** Resolves when everything given so far is written, or has failed. */
+  async close(): Promise<void> {
+    await this.#working;
+  }
+
+  async #work(): Promise<void> {
+    await Promise.resolve();
+    for (let [next] = this.#waiting; next !== undefined; [next] = this.#waiting) {
+      const [hostId, host] = next;
+      this.#waiting.delete(hostId);
+      const key = `${PREFIX}${hostId}`;
+      try {
+        await this.#store.txn([], [host === undefined ? { type: "delete", key } : { type: "put", key, value: JSON.stringify(host) }]);
+      } catch (failure) {
+        this.#onFailure(failure);
+      }
+    }
+    this.#working = undefined;
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,248 @@
+import { isDeepStrictEqual } from "node:util";
+import type { Clock } from "../../../base/clock.ts";
+import { SourceCollection } from "../../../base/collection.ts";
+import type { Collection } from "../../../base/collection.ts";
+import { messageOf } from "../../../base/coded-error.ts";
+import type { Workload } from "../../../model/workload.ts";
+import type { KeyValueStore } from "../../../store/key-value.ts";
+import type { Registry, RegistryFailure, RegistryService, WorkloadTemplate } from "../registry.ts";
+import { buildReportedWorkload } from "./build-workload.ts";
+import type { HostRecord, HostState, HostWorkload } from "./host-record.ts";
+import { HostWriter, loadHosts } from "./host-store.ts";
+import type { GrantCheck, HostReport, Refusal } from "./report.ts";
+
+/** The name of the registry of enrolled hosts. */
+export const HOSTS_REGISTRY = "hosts";
+
+export interface AgentsOptions {
+  /** WorkloadGroups by `NAMESPACE/NAME`. */
+  readonly templates: Collection<WorkloadTemplate>;
+  readonly grants: GrantCheck;
+  readonly store: KeyValueStore;
+  readonly clock: Clock;
+  readonly liveness: Liveness;
+}
+
+export interface Liveness {
+  /** How long a host may be lost before it gets no new traffic. */
+  readonly graceMs: number;
+  /** How long after its own start the control plane waits for hosts that it knows from before. */
+  readonly returnMs: number;
+  /** How long a host that is gone stays listed. */
+  readonly forgetMs: number;
+}
+
+export const LIVENESS_DEFAULTS: Liveness = { graceMs: 5_000, returnMs: 60_000, forgetMs: 3_600_000 };
+
+/** The registry of enrolled hosts, and their inventory. */
+export interface AgentsRegistry extends Registry {
+  /** By host id. */
+  readonly hosts: Collection<HostRecord>;
+  /** Reads what was known before a restart; `start` takes effect only after it. */
+  load(): Promise<void>;
+  /** The control plane serves from now on: lost hosts are judged from here, never earlier. */
+  ready(): void;
+  /** An agent's stream opened; the returned function says that it closed. Streams are counted. */
+  connected(hostId: string): () => void;
+  /** Takes a report; gives what was not taken of it. */
+  report(hostId: string, report: HostReport): readonly Refusal[];
+  /** The host said farewell, or may not come back: it is removed at once. */
+  remove(hostId: string): void;
+  /** Grants changed: judges the last report of a host again. */
+  recheck(hostId: string): void;
+}
+
+interface Host {
+  report: HostReport | undefined;
+  state: HostState;
+  since: number;
+  streams: number;
+  cancelTimer: () => void;
+}
+
+export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
+  const { templates, grants, store, clock, liveness } = options;
+  const services = new SourceCollection<RegistryService>();
+  const workloads = new SourceCollection<Workload>();
+  const hosts = new SourceCollection<HostRecord>();
+  const known = new Map<string, Host>();
+  const writer = new HostWriter(store, (failure) => {
+    storeFailure ??= {
+      code: "MESH_REGISTRY_STORE",
+      message: `what hosts report is not saved: ${messageOf(failure)}`,
+      hint: "a restart of the control plane would not know these hosts until they report again",
+      since: clock.now(),
+    };
+  });
+  let storeFailure: RegistryFailure | undefined;
+  let isLoaded = false;
+  let isReady = false;
+  let isClosed = false;
+  let unsubscribe: (() => void) | undefined;
+
+  function hostOf(hostId: string): Host {
+    const host = known.get(hostId) ?? { report: undefined, state: "suspect", since: clock.now(), streams: 0, cancelTimer: () => {} };
+    known.set(hostId, host);
+    return host;
+  }
+
+  function enter(hostId: string, host: Host, state: HostState): void {
+    if (host.state !== state) {
+      const wasGone = host.state === "gone";
+      host.state = state;
+      host.since = clock.now();
+      if (wasGone || state === "gone") save(hostId, host);
+    }
+    schedule(hostId, host);
+    publish(hostId, host);
+  }
+
+  /** Arms the one timer of a host: for the next state that silence leads to. */
+  function schedule(hostId: string, host: Host): void {
+    host.cancelTimer();
+    host.cancelTimer = () => {};
+    // Before it serves, the control plane itself is the one that is away.
+    if (!isReady || isClosed || host.state === "connected") return;
+    if (host.state === "gone") {
+      host.cancelTimer = clock.after(Math.max(0, host.since + liveness.forgetMs - clock.now()), () => remove(hostId));
+      return;
+    }
+    const delayMs = host.state === "unknown" ? liveness.returnMs : liveness.graceMs;
+    host.cancelTimer = clock.after(delayMs, () => enter(hostId, host, "gone"));
+  }
+
+  function publish(hostId: string, host: Host): void {
+    const { report } = host;
+    if (report === undefined) return;
+    const taken = new Map<string, Workload>();
+    const listed: HostWorkload[] = [];
+    const refusals: Refusal[] = [];
+    for (const workload of report.workloads) {
+      const built = buildReportedWorkload({
+        registry: HOSTS_REGISTRY,
+        hostId,
+        state: host.state,
+        since: host.since,
+        report,
+        workload,
+        template: templates.get(workload.group),
+        grants,
+      });
+      if (!built.ok) refusals.push({ workload: workload.name, reason: built.error });
+      else if (taken.has(built.value.key)) refusals.push({ workload: workload.name, reason: "the host reports it twice" });
+      else {
+        taken.set(built.value.key, built.value);
+        listed.push({ name: workload.name, group: workload.group, key: built.value.key, outboundPort: workload.outboundPort });
+      }
+    }
+    const before = (hosts.get(hostId)?.workloads ?? []).map(({ key }) => [key, undefined] as const);
+    workloads.apply(new Map<string, Workload | undefined>([...before, ...taken]));
+    hosts.apply([[hostId, { hostId, state: host.state, since: host.since, report, workloads: listed, refusals }]]);
+  }
+
+  function save(hostId: string, { report, state, since }: Host): void {
+    if (report !== undefined) writer.write(hostId, { report, ...(state === "gone" ? { goneSince: since } : {}) });
+  }
+
+  function remove(hostId: string): void {
+    const host = known.get(hostId);
+    host?.cancelTimer();
+    known.delete(hostId);
+    workloads.apply((hosts.get(hostId)?.workloads ?? []).map(({ key }) => [key, undefined]));
+    hosts.apply([[hostId, undefined]]);
+    writer.write(hostId, undefined);
+  }
+
+  return {
+    name: HOSTS_REGISTRY,
+    services,
+    workloads,
+    hosts,
+    // Groups belong to whoever wrote them down; here they are only read.
+    templates: new SourceCollection(),
+
+    async load() {
+      for (const [hostId, { report, goneSince }] of await loadHosts(store)) {
+        // Whoever reported while the store was being read knows better.
+        if (known.has(hostId)) continue;
+        known.set(hostId, {
+          report,
+          state: goneSince === undefined ? "unknown" : "gone",
+          since: goneSince ?? clock.now(),
+          streams: 0,
+          cancelTimer: () => {},
+        });
+      }
+      isLoaded = true;
+    },
+
+    start() {
+      if (unsubscribe !== undefined) return;
+      unsubscribe = templates.subscribe((changes) => {
+        const groups = new Set(changes.map(({ key }) => key));
+        for (const [hostId, host] of known) {
+          if (host.report?.workloads.some(({ group }) => groups.has(group)) === true) publish(hostId, host);
+        }
+      });
+      for (const [hostId, host] of known) publish(hostId, host);
+    },
+
+    ready() {
+      if (isReady) return;
+      isReady = true;
+      for (const [hostId, host] of known) schedule(hostId, host);
+    },
+
+    connected(hostId) {
+      const host = hostOf(hostId);
+      host.streams += 1;
+      enter(hostId, host, "connected");
+      let isOpen = true;
+      return () => {
+        if (!isOpen) return;
+        isOpen = false;
+        host.streams -= 1;
+        // A host that was removed and came back is another one: its state is not this stream's.
+        if (host.streams === 0 && known.get(hostId) === host && !isClosed) enter(hostId, host, "suspect");
+      };
+    },
+
+    report(hostId, report) {
+      const host = hostOf(hostId);
+      const isNews = !isDeepStrictEqual(host.report, report);
+      host.report = report;
+      // Heard of, though without a stream: its silence begins anew.
+      enter(hostId, host, host.streams > 0 ? "connected" : "suspect");
+      // A heartbeat that says nothing new costs no write.
+      if (isNews) save(hostId, host);
+      return hosts.get(hostId)?.refusals ?? [];
+    },
+
+    remove,
+
+    recheck(hostId) {
+      const host = known.get(hostId);
+      if (host !== undefined) publish(hostId, host);
+    },
+
+    status: () => ({
+      name: HOSTS_REGISTRY,
+      kind: "hosts",
+      synced: isLoaded && unsubscribe !== undefined,
+      ageMs: 0,
+      ...(storeFailure === undefined ? {} : { lastError: storeFailure }),
+      services: 0,
+      workloads: workloads.entries().size,
+      notes: [...hosts.entries().values()]
+        .flatMap(({ hostId, refusals }) => refusals.map(({ workload, reason }) => `${hostId}/${workload} is not taken: ${reason}`))
+        .sort(),
+    }),
+
+    async close() {
+      isClosed = true;
+      unsubscribe?.();
+      for (const host of known.values()) host.cancelTimer();
+      await writer.close();
+    },
+  };
+}

@@ -1,0 +1,199 @@
+import assert from "node:assert/strict";
+import { SourceCollection } from "../../../../../base/collection.ts";
+import { createAgentsRegistry, LIVENESS_DEFAULTS } from "../../../../../discovery/registry/agents/registry.ts";
+import type { AgentsRegistry } from "../../../../../discovery/registry/agents/registry.ts";
+import type { WorkloadTemplate } from "../../../../../discovery/registry/registry.ts";
+import { createMemoryStore } from "../../../../../store/memory.ts";
+import type { KeyValueStore } from "../../../../../store/key-value.ts";
+import { hostReport, workloadReport } from "../../../../support/host-report.ts";
+import { createManualClock } from "../../../../support/manual-clock.ts";
+import type { ManualClock } from "../../../../support/manual-clock.ts";
+
+const { graceMs, returnMs, forgetMs } = LIVENESS_DEFAULTS;
+
+describe("agents registry", () => {
+  let clock: ManualClock;
+  let store: KeyValueStore;
+  let templates: SourceCollection<WorkloadTemplate>;
+  let granted: Set<string>;
+  let agents: AgentsRegistry;
+
+  async function startAgents(isReady = true): Promise<AgentsRegistry> {
+    const started = createAgentsRegistry({
+      templates,
+      store,
+      clock,
+      liveness: LIVENESS_DEFAULTS,
+      grants: {
+        allowsGroup: (hostId, group) => granted.has(`${hostId} ${group}`),
+        allowsAddress: (_hostId, address) => address.startsWith("10.0.") || address.startsWith("fd00:"),
+      },
+    });
+    await started.load();
+    started.start();
+    if (isReady) started.ready();
+    return started;
+  }
+
+  beforeEach(async () => {
+    clock = createManualClock();
+    store = createMemoryStore();
+    granted = new Set(["h1 shop/web"]);
+    templates = new SourceCollection();
+    templates.apply([["shop/web", template({ labels: { app: "web" }, ports: { http: 8_080 } })]]);
+    agents = await startAgents();
+  });
+
+  afterEach(() => agents.close());
+
+  const health = (registry = agents): string | undefined => registry.workloads.get("hosts/h1/web")?.health;
+
+  it("takes labels, identity and ports from the group, and the place from the host", () => {
+    agents.connected("h1");
+    assert.deepEqual(agents.report("h1", hostReport([workloadReport({ ports: { http: 9_090 }, addresses: ["10.0.0.1", "fd00::1"] })])), []);
+    const workload = agents.workloads.get("hosts/h1/web");
+    assert.deepEqual(workload, {
+      key: "hosts/h1/web",
+      namespace: "shop",
+      name: "web.h1",
+      hostId: "h1",
+      group: "shop/web",
+      addresses: ["10.0.0.1", "fd00::1"],
+      ports: { http: 9_090 },
+      labels: { app: "web" },
+      serviceAccount: "web",
+      locality: { region: "eu", zone: "eu-1", subZone: "" },
+      network: "",
+      weight: 1,
+      health: "healthy",
+      meshed: true,
+      source: { registry: "hosts", object: "vm-1/web" },
+    });
+    assert.equal(agents.hosts.get("h1")?.workloads[0]?.outboundPort, 15_101);
+  });
+
+  it("takes nothing that the host was not granted, and says why", () => {
+    const refused = agents.report("h1", hostReport([
+      workloadReport({ name: "other-group", group: "shop/db" }),
+      workloadReport({ name: "foreign", addresses: ["192.168.1.1"] }),
+      workloadReport({ name: "named", addresses: ["db.example.com"] }),
+      workloadReport({ name: "nowhere", addresses: [] }),
+      workloadReport({ name: "surplus", ports: { ssh: 22 } }),
+      workloadReport({ name: "twice" }),
+      workloadReport({ name: "twice" }),
+    ]));
+    assert.deepEqual(refused.map(({ workload, reason }) => `${workload}: ${reason}`), [
+      "other-group: the host was not granted the group shop/db",
+      "foreign: the address 192.168.1.1 is outside of the host's grant",
+      "named: db.example.com is not an IP address",
+      "nowhere: it has no address",
+      "surplus: the group has no port named ssh",
+      "twice: the host reports it twice",
+    ]);
+    assert.deepEqual([...agents.workloads.entries().keys()], ["hosts/h1/twice"]);
+    assert.equal(agents.status().notes.length, 6);
+  });
+
+  it("follows the group and the grant", () => {
+    agents.connected("h1");
+    agents.report("h1", hostReport([workloadReport()]));
+    templates.apply([["shop/web", template({ labels: { app: "web", version: "v2" }, ports: {} })]]);
+    assert.equal(agents.workloads.get("hosts/h1/web")?.labels["version"], "v2");
+    templates.apply([["shop/web", undefined]]);
+    assert.equal(agents.workloads.entries().size, 0);
+    templates.apply([["shop/web", template({})]]);
+    assert.equal(agents.workloads.entries().size, 1);
+    granted.clear();
+    agents.recheck("h1");
+    assert.equal(agents.workloads.entries().size, 0);
+    assert.equal(agents.hosts.get("h1")?.refusals.length, 1);
+  });
+
+  it("removes a workload that is missing from the report", () => {
+    agents.report("h1", hostReport([workloadReport(), workloadReport({ name: "two" })]));
+    agents.report("h1", hostReport([workloadReport({ name: "two" })]));
+    assert.deepEqual([...agents.workloads.entries().keys()], ["hosts/h1/two"]);
+  });
+
+  it("gives a lost host no new traffic after the grace, and forgets it later", () => {
+    const lost = agents.connected("h1");
+    agents.report("h1", hostReport([workloadReport()]));
+    lost();
+    assert.equal(agents.hosts.get("h1")?.state, "suspect");
+    clock.advance(graceMs - 1);
+    assert.equal(health(), "healthy");
+    clock.advance(1);
+    assert.equal(agents.hosts.get("h1")?.state, "gone");
+    assert.equal(health(), "unhealthy");
+    clock.advance(forgetMs - 1);
+    assert.equal(agents.hosts.entries().size, 1);
+    clock.advance(1);
+    assert.equal(agents.hosts.entries().size, 0);
+    assert.equal(agents.workloads.entries().size, 0);
+  });
+
+  it("does not lose a host whose stream was replaced by a newer one", () => {
+    const first = agents.connected("h1");
+    agents.report("h1", hostReport([workloadReport()]));
+    const second = agents.connected("h1");
+    first();
+    first();
+    clock.advance(10 * graceMs);
+    assert.equal(agents.hosts.get("h1")?.state, "connected");
+    second();
+    clock.advance(graceMs);
+    assert.equal(agents.hosts.get("h1")?.state, "gone");
+    agents.connected("h1");
+    assert.equal(health(), "healthy");
+  });
+
+  it("removes a host that leaves at once", async () => {
+    agents.connected("h1");
+    agents.report("h1", hostReport([workloadReport()]));
+    agents.remove("h1");
+    assert.equal(agents.workloads.entries().size + agents.hosts.entries().size, 0);
+    await agents.close();
+    assert.deepEqual((await store.list("")).items, []);
+  });
+
+  it("lets hosts that it knows from before serve until they had time to come back", async () => {
+    agents.connected("h1");
+    agents.report("h1", hostReport([workloadReport()]));
+    await agents.close();
+    const restarted = await startAgents(false);
+    assert.equal(restarted.hosts.get("h1")?.state, "unknown");
+    clock.advance(100 * returnMs);
+    assert.equal(health(restarted), "healthy", "nobody is judged before the control plane serves");
+    restarted.ready();
+    clock.advance(returnMs - 1);
+    assert.equal(health(restarted), "healthy");
+    clock.advance(1);
+    assert.equal(health(restarted), "unhealthy");
+    await restarted.close();
+    const again = await startAgents();
+    assert.equal(again.hosts.get("h1")?.state, "gone", "one that was gone is not revived by a restart");
+    await again.close();
+  });
+
+  it("writes a report to the store once, not with every heartbeat", async () => {
+    for (let beat = 0; beat < 3; beat += 1) {
+      agents.report("h1", hostReport([workloadReport()]));
+      await new Promise(setImmediate);
+    }
+    assert.equal((await store.list("")).revision, 1);
+  });
+});
+
+function template(overrides: Partial<WorkloadTemplate>): WorkloadTemplate {
+  return {
+    namespace: "shop",
+    name: "web",
+    labels: {},
+    ports: {},
+    serviceAccount: "web",
+    locality: "",
+    network: "",
+    weight: 1,
+    ...overrides,
+  };
+}
