@@ -6,8 +6,9 @@ const NOT_RE2: readonly (readonly [RegExp, string])[] = [
   [/^\\[1-9]/, "a backreference"],
   [/^\\k</, "a backreference"],
   [/^\(\?>/, "an atomic group"],
-  [/^\\[cu]/, "an escape that RE2 does not know"],
 ];
+
+const UNKNOWN_ESCAPE = /^\\(?![afnrtvdDsSwWbBAzpPCQExk])[A-Za-z]/;
 
 /** RE2 refuses counted repetitions beyond this. */
 const MAX_REPEAT = 1_000;
@@ -50,6 +51,7 @@ function foreignSyntax(written: string): string | undefined {
   let isInClass = false;
   for (let index = 0; index < written.length; index += 1) {
     const rest = written.slice(index);
+    if (UNKNOWN_ESCAPE.test(rest)) return `escape ${rest.slice(0, 2)}`;
     if (!isInClass) {
       const found = NOT_RE2.find(([pattern]) => pattern.test(rest));
       if (found !== undefined) return found[1];
