@@ -206,7 +206,7 @@ function startCall(connection: Connection, path: string, call: CallOptions, limi
     if (inbox.hasEnded()) {
       // The call ran to its end: what waits in the inbox is still good.
       release();
-      writer.fail(new GrpcError("CANCELLED", "the call is over"));
+      writer.fail(status.final() ?? new GrpcError("CANCELLED", "the call is over"));
       return;
     }
     cancelWith(status.final() ?? new GrpcError("UNAVAILABLE", lost === undefined ? "the connection was lost" : messageOf(lost), lost));

@@ -158,8 +158,11 @@ function finish(stream: ServerHttp2Stream, status: GrpcStatus): void {
   }
   stream.once("wantTrailers", () => {
     stream.sendTrailers(statusHeaders(status));
-    // A client that still sends is told to stop; one that has ended sees a plain end.
-    if (!stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+    // A client that still sends is told to stop; one that has ended sees a plain end. One turn later, because a
+    // reset in the same one overtakes the trailers.
+    setImmediate(() => {
+      if (!stream.destroyed && !stream.readableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+    });
   });
   stream.end();
 }

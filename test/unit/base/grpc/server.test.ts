@@ -87,6 +87,15 @@ describe("gRPC over HTTP/2", () => {
     assert.deepEqual(rest, ["re: b", "bye"]);
   });
 
+  it("tells a streaming client that has not ended why its call is over", async () => {
+    const refusing = { kind: "stream" as const, handle: () => Promise.reject(new GrpcError("PERMISSION_DENIED", "not you")) };
+    const grpc = client(await serve({ handlers: { "/t.T/No": refusing } }));
+    for (let round = 0; round < 20; round += 1) {
+      const chat = await grpc.stream("/t.T/No");
+      await assert.rejects(chat.messages.next(), { status: "PERMISSION_DENIED", message: "not you" });
+    }
+  });
+
   it("keeps deadlines on both sides and tells the handler", async () => {
     const grpc = client(await serve());
     await assert.rejects(grpc.unary("/t.T/Hang", text(""), { deadlineMs: 50 }), { status: "DEADLINE_EXCEEDED" });
@@ -109,7 +118,7 @@ describe("gRPC over HTTP/2", () => {
     await chat.write(text("a"));
     await chat.messages.next();
     const hanging = assert.rejects(grpc.unary("/t.T/Hang", text("")), { status: "UNAVAILABLE" });
-    const ended = assert.rejects(chat.messages.next(), { status: "UNAVAILABLE" });
+    const ended = assert.rejects(chat.messages.next(), { status: "UNAVAILABLE", message: "the server is closing" });
     await waitUntil(() => true, { what: "the calls to be under way" });
     await first.close(100);
     await ended;

@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { connectGrpc } from "../../../base/grpc/client.ts";
+import { type BoundGrpcServer, serveGrpc } from "../../../base/grpc/server.ts";
+import { GrpcError } from "../../../base/grpc/status.ts";
+import { silentLogger } from "../../../base/logger.ts";
+import { TaskGroup } from "../../../base/task-group.ts";
+import { type DeltaClient, type DeltaClientOptions, type DeltaClientState, startDeltaClient } from "../../../xds/delta-client.ts";
+import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer, type OpenedStream } from "../../../xds/delta-server.ts";
+import { createResourceSet, type ResourceSet } from "../../../xds/resource-set.ts";
+import { TYPE_URLS } from "../../../xds/type-urls.ts";
+import { waitUntil } from "../../support/wait-until.ts";
+import { resource } from "./xds-client-model.ts";
+
+const { cluster, listener } = TYPE_URLS;
+const types = [cluster, listener];
+
+describe("delta client and server", () => {
+  let group: TaskGroup;
+  let served: ResourceSet;
+  let copy: ResourceSet;
+  let bound: BoundGrpcServer;
+  let states: DeltaClientState[];
+  let opened: Partial<OpenedStream>;
+  beforeEach(() => {
+    group = new TaskGroup();
+    served = createResourceSet();
+    copy = createResourceSet();
+    states = [];
+    opened = {};
+  });
+  afterEach(() => group.close());
+
+  const serve = async (port = 0): Promise<DeltaServer> => {
+    const server = createDeltaServer({
+      maxResponseBytes: 2000,
+      onOpen: (_peer, node) => {
+        if (node?.id !== "host-1") throw new GrpcError("PERMISSION_DENIED", `nothing for ${node?.id}`);
+        return { sets: [served], marksCompleteness: true, ...opened };
+      },
+    });
+    bound = group.own(await serveGrpc({ listen: { host: "127.0.0.1", port }, handlers: { [DELTA_ADS_PATH]: server.handler }, logger: silentLogger }));
+    return server;
+  };
+  const start = (options: Partial<DeltaClientOptions> = {}): DeltaClient => {
+    const client = group.own(connectGrpc({ target: bound.address }));
+    return group.own(
+      startDeltaClient({
+        client,
+        types,
+        set: copy,
+        node: () => ({ id: "host-1" }),
+        backoff: { baseMs: 10, maxMs: 50 },
+        onState: (state) => states.push(state),
+        ...options,
+      }),
+    );
+  };
+  const fill = (count: number, content = ""): void =>
+    served.update((transaction) => {
+      for (let index = 0; index < count; index += 1) {
+        for (const type of types) transaction.upsert(resource(type, `n${index}`, `${content}${index}`));
+      }
+    });
+  const isEqual = (): boolean => types.every((type) => served.digest(type) === copy.digest(type) && served.size(type) === copy.size(type));
+  const synced = (): Promise<unknown> => waitUntil(() => states.at(-1)?.phase === "synced" && isEqual(), { what: "the copy to be equal", timeoutMs: 5000 });
+
+  it("copies everything in one transaction, then follows, byte for byte", async () => {
+    const server = await serve();
+    fill(100);
+    let transactions = 0;
+    copy.watch(() => (transactions += 1));
+    start();
+    await synced();
+    assert.equal(transactions, 1, "split over many responses, seen as one");
+    served.update((transaction) => {
+      transaction.remove(cluster, "n3");
+      transaction.upsert(resource(listener, "n4", "changed"));
+    });
+    await synced();
+    assert.deepEqual(copy.get(listener, "n4")?.bytes, served.get(listener, "n4")?.bytes);
+    const status = await waitUntil(() => server.streams().find(({ types: all }) => all.every(({ state }) => state === "SYNCED")), { what: "all to be acknowledged" });
+    assert.deepEqual(status?.types.map(({ acknowledgedDigest }) => acknowledgedDigest), types.map((type) => served.digest(type)));
+  });
+
+  it("keeps its state while the server is away, and fetches only the difference after", async () => {
+    await serve();
+    fill(50);
+    start();
+    await synced();
+    const { address } = bound;
+    await bound.close();
+    await waitUntil(() => states.at(-1)?.phase !== "synced", { what: "the loss to be noticed" });
+    assert.equal(copy.size(cluster), 50);
+    served.update((transaction) => {
+      transaction.remove(cluster, "n0");
+      transaction.upsert(resource(cluster, "extra"));
+    });
+    const changed: string[] = [];
+    copy.watch((changes) => {
+      for (const names of changes.values()) changed.push(...names);
+    });
+    await serve("port" in address ? address.port : 0);
+    await synced();
+    assert.deepEqual(changed.sort(), ["extra", "n0"]);
+  });
+
+  it("is complete with nothing at all, and drops what only it has", async () => {
+    await serve();
+    copy.update((transaction) => transaction.upsert(resource(cluster, "stale")));
+    start();
+    await synced();
+    assert.equal(copy.size(cluster), 0);
+  });
+
+  it("refuses what its owner refuses, and takes the rest", async () => {
+    const nacks: string[] = [];
+    opened = { onNack: ({ resources, isFinal, message }) => void (isFinal && nacks.push(`${resources[0]?.name}: ${message}`)) };
+    await serve();
+    fill(10);
+    served.update((transaction) => transaction.upsert(resource(cluster, "n5", "evil")));
+    start({ accept: ({ resources }) => (resources.some(({ bytes }) => bytes.toString() === "evil") ? "evil in it" : undefined) });
+    await waitUntil(() => copy.size(cluster) === 9 && copy.size(listener) === 10 && nacks.length === 1, { what: "all but one" });
+    assert.deepEqual(nacks, ["n5: evil in it"]);
+  });
+
+  it("shows why it is not served", async () => {
+    await serve();
+    const client = start({ node: () => ({ id: "host-2" }) });
+    await waitUntil(() => client.state().error !== undefined, { what: "an error" });
+    assert.equal(client.state().error?.message, "nothing for host-2");
+  });
+});
