@@ -1,4 +1,5 @@
 import type { ResourceOf } from "../../api/resource.ts";
+import { familyOf } from "../../model/address.ts";
 import { isHttp, type ServicePort } from "../../model/port.ts";
 import type { Service } from "../../model/service.ts";
 import { buildClusters } from "./build-cluster.ts";
@@ -41,7 +42,7 @@ function buildVirtualHost(
   virtualService: ResourceOf<"VirtualService"> | undefined,
   view: MeshView,
 ): VirtualHostIr[] {
-  const domains = view.domains(service.hostname, port.number);
+  const domains = view.domains(service.hostname, port.number).map(asDomain);
   if (domains.length === 0) return [];
   const spoken = virtualService?.spec.http === undefined ? undefined : buildRoutes(virtualService, port.number, view);
   return [
@@ -52,6 +53,11 @@ function buildVirtualHost(
       routes: spoken ?? buildDefaultRoutes(service, port),
     },
   ];
+}
+
+/** An IPv6 address stands in brackets in a Host header. */
+function asDomain(name: string): string {
+  return familyOf(name) === "ipv6" ? `[${name}]` : name;
 }
 
 function buildTcpRoutes(

@@ -8,6 +8,7 @@ import { buildOutboundService } from "../ir/build-outbound.ts";
 import type { MeshView } from "../ir/mesh-view.ts";
 import type { OutboundServiceIr, OutboundShapeIr } from "../ir/outbound.ts";
 import { translateEndpoints } from "../translate/endpoints.ts";
+import { sortedByKey } from "../translate/resource.ts";
 import { translateService } from "../translate/service.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
@@ -160,7 +161,7 @@ export class OutboundPush {
       },
       trustBundles() {
         record(dependency.trustBundles);
-        return Object.fromEntries([...trustBundles.entries()].sort());
+        return sortedByKey(Object.fromEntries(trustBundles.entries()));
       },
     };
   }

@@ -10,6 +10,7 @@ import { CLIENT_VALIDATION_SECRET } from "../ir/names.ts";
 import type { OutboundShapeIr } from "../ir/outbound.ts";
 import type { ProxyIr, ProxyWorkloadIr } from "../ir/proxy.ts";
 import { translateProxy } from "../translate/proxy.ts";
+import { sortedByKey } from "../translate/resource.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
 import { hostConfig } from "./host-config.ts";
@@ -131,7 +132,7 @@ export class ProxyPush {
         .sort((left, right) => (left.name < right.name ? -1 : 1)),
       clientValidation: {
         name: CLIENT_VALIDATION_SECRET,
-        trustBundles: Object.fromEntries([...this.#inputs.trustBundles.entries()].sort()),
+        trustBundles: sortedByKey(Object.fromEntries(this.#inputs.trustBundles.entries())),
       },
       accessLog: "json",
     };

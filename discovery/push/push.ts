@@ -1,3 +1,4 @@
+import type { Collection } from "../../base/collection.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { ResourceKey } from "../../api/resource.ts";
 import { createResourceSet, type ResourceSet } from "../../xds/resource-set.ts";
@@ -44,9 +45,6 @@ export function startPush(inputs: PushInputs): Push {
   const later = (): void => {
     cancelFlush ??= clock.after(settings.batchMs, flush);
   };
-  const present = <T>(collection: { entries(): ReadonlyMap<string, T> }): { key: string; after: T }[] =>
-    [...collection.entries()].map(([key, after]) => ({ key, after }));
-
   const onServices: Parameters<typeof services.subscribe>[0] = (changes) => {
     outbound.touchServices(changes);
     proxies.touchServices(changes.map(({ key }) => key));
@@ -101,4 +99,9 @@ export function startPush(inputs: PushInputs): Push {
       for (const stop of stops) stop();
     },
   };
+}
+
+/** What a collection holds now, as if it had just come. */
+function present<T>(collection: Collection<T>): { key: string; after: T }[] {
+  return [...collection.entries()].map(([key, after]) => ({ key, after }));
 }
