@@ -7,7 +7,8 @@ import {
   contextConstructed,
   contextPrimitive,
   decodeDer,
-  encodeDer,
+  encodeNode,
+  encoded,
   integer,
   isObjectIdentifier,
   membersOf,
@@ -17,10 +18,11 @@ import {
   setOf,
   tags,
   time,
+  toBytes,
   trueValue,
   utf8String,
 } from "./der.ts";
-import type { Asn1Node } from "./der.ts";
+import type { Der } from "./der.ts";
 import { objectIdentifiers } from "./object-identifiers.ts";
 
 export interface DistinguishedName {
@@ -79,19 +81,19 @@ export function signCertificate(content: CertificateContent, issuer: Certificate
     contextConstructed(0, integer(Uint8Array.of(2))),
     integer(serial),
     algorithm,
-    decoded(issuer.name),
+    encoded(issuer.name),
     sequence(time(notBeforeMs), time(notAfterMs)),
-    nameNode(subject),
-    decoded(spki),
+    nameOf(subject),
+    encoded(spki),
     contextConstructed(3, sequence(...extensions(content, issuer))),
   );
-  const signature = sign("sha256", encodeDer(body), issuer.privateKey);
-  return encodeDer(sequence(body, algorithm, bitString(signature)));
+  const signature = sign("sha256", toBytes(body), issuer.privateKey);
+  return toBytes(sequence(body, algorithm, bitString(signature)));
 }
 
 /** A certificate that its own key signed: a root. */
 export function signRootCertificate(content: CertificateContent, privateKey: KeyObject): Buffer {
-  const name = encodeDer(nameNode(content.subject));
+  const name = toBytes(nameOf(content.subject));
   return signCertificate(content, { name, keyIdentifier: keyIdentifier(content.spki), privateKey });
 }
 
@@ -106,24 +108,21 @@ export function readIssuer(certificate: Uint8Array, privateKey: KeyObject): Cert
     const wrapped = contentsOf(members.at(-1), tags.octetString);
     const identifier = wrapped === undefined ? undefined : contentsOf(decodeDer(wrapped), tags.octetString);
     if (identifier === undefined || membersOf(subject, tags.sequence) === undefined || subject === undefined) return undefined;
-    return { name: encodeDer(subject), keyIdentifier: identifier, privateKey };
+    return { name: encodeNode(subject), keyIdentifier: identifier, privateKey };
   }
   return undefined;
 }
 
-/** The leftmost 160 bits of the SHA-256 of the public key's bits (RFC 7093 §2, method 1). */
+/** The SHA-256 of the SubjectPublicKeyInfo (RFC 7093 §2, method 4): the name that the key has everywhere in the mesh. */
 export function keyIdentifier(spki: Uint8Array): Buffer {
-  const [, key] = membersOf(decodeDer(spki), tags.sequence) ?? [];
-  const bits = contentsOf(key, tags.bitString);
-  if (bits === undefined) throw new Error("not a SubjectPublicKeyInfo in DER");
-  return createHash("sha256").update(bits.subarray(1)).digest().subarray(0, 20);
+  return createHash("sha256").update(spki).digest();
 }
 
-function extensions(content: CertificateContent, issuer: CertificateIssuer): Asn1Node[] {
+function extensions(content: CertificateContent, issuer: CertificateIssuer): Der[] {
   const { names, spki, authority } = content;
   const list = [
-    extension(objectIdentifiers.keyUsage, true, keyUsageNode(content.keyUsage)),
-    extension(objectIdentifiers.basicConstraints, true, basicConstraintsNode(authority)),
+    extension(objectIdentifiers.keyUsage, true, keyUsageOf(content.keyUsage)),
+    extension(objectIdentifiers.basicConstraints, true, basicConstraintsOf(authority)),
     extension(objectIdentifiers.subjectKeyIdentifier, false, octetString(keyIdentifier(spki))),
     extension(objectIdentifiers.authorityKeyIdentifier, false, sequence(contextPrimitive(0, issuer.keyIdentifier))),
   ];
@@ -138,33 +137,27 @@ function extensions(content: CertificateContent, issuer: CertificateIssuer): Asn
   return list;
 }
 
-function extension(oid: string, isCritical: boolean, value: Asn1Node): Asn1Node {
-  const wrapped = octetString(encodeDer(value));
+function extension(oid: string, isCritical: boolean, value: Der): Der {
+  const wrapped = octetString(value);
   return isCritical ? sequence(objectIdentifier(oid), trueValue(), wrapped) : sequence(objectIdentifier(oid), wrapped);
 }
 
-function keyUsageNode(usages: readonly KeyUsage[]): Asn1Node {
+function keyUsageOf(usages: readonly KeyUsage[]): Der {
   const bits = usages.map((usage) => keyUsageBits[usage]);
   const byte = bits.reduce<number>((sum, bit) => sum | (0x80 >> bit), 0);
   return bitString(Uint8Array.of(byte), 7 - Math.max(...bits));
 }
 
-function basicConstraintsNode(authority: CertificateContent["authority"]): Asn1Node {
+function basicConstraintsOf(authority: CertificateContent["authority"]): Der {
   return authority === undefined ? sequence() : sequence(trueValue(), integer(Uint8Array.of(authority.maxPathLength)));
 }
 
-function nameNode({ organization, commonName }: DistinguishedName): Asn1Node {
+function nameOf({ organization, commonName }: DistinguishedName): Der {
   const parts = [nameAttribute(objectIdentifiers.organizationName, organization)];
   if (commonName !== undefined) parts.push(nameAttribute(objectIdentifiers.commonName, commonName));
   return sequence(...parts);
 }
 
-function nameAttribute(oid: string, value: string): Asn1Node {
+function nameAttribute(oid: string, value: string): Der {
   return setOf(sequence(objectIdentifier(oid), utf8String(value)));
-}
-
-function decoded(der: Uint8Array): Asn1Node {
-  const node = decodeDer(der);
-  if (node === undefined) throw new Error("not DER");
-  return node;
 }

@@ -9,13 +9,15 @@ import {
   contextConstructed,
   contextMembersOf,
   decodeDer,
-  encodeDer,
+  encodeNode,
+  encoded,
   integer,
   isObjectIdentifier,
   membersOf,
   objectIdentifier,
   sequence,
   tags,
+  toBytes,
 } from "./der.ts";
 import type { Asn1Node } from "./der.ts";
 import { publicKeySpki, spkiSha256 } from "./key.ts";
@@ -26,7 +28,6 @@ export const maxCsrBytes = 8_192;
 
 /** What the certificate authority takes from a request: a key whose holder asked. Names in it are not even read. */
 export interface VerifiedCsr {
-  readonly publicKey: KeyObject;
   /** SubjectPublicKeyInfo, DER. */
   readonly spki: Buffer;
   /** Hex, see `spkiSha256`. */
@@ -48,15 +49,16 @@ const ecSpkiForms = [
   { prefix: Buffer.from("3076301006072a8648ce3d020106052b8104002203620004", "hex"), length: 120 },
 ] as const;
 
+const unsupportedKey = "the request's key is not one of ECDSA P-256, ECDSA P-384 (named curve, point not compressed) and RSA";
+
 const rsaBits = { min: 2_048, max: 4_096 } as const;
 
 /** A PKCS#10 request (RFC 2986), DER, without names: the authority decides what its certificate says. */
 export function buildCsr(privateKey: KeyObject): Buffer {
-  const spki = decodeDer(publicKeySpki(privateKey));
-  if (spki === undefined || privateKey.asymmetricKeyType !== "ec") throw new Error("a request is built for an EC key");
-  const info = sequence(integer(Uint8Array.of(0)), sequence(), spki, contextConstructed(0));
-  const signature = sign("sha256", encodeDer(info), privateKey);
-  return encodeDer(sequence(info, sequence(objectIdentifier(objectIdentifiers.ecdsaWithSha256)), bitString(signature)));
+  if (privateKey.asymmetricKeyType !== "ec") throw new Error("a request is built for an EC key");
+  const info = sequence(integer(Uint8Array.of(0)), sequence(), encoded(publicKeySpki(privateKey)), contextConstructed(0));
+  const signature = sign("sha256", toBytes(info), privateKey);
+  return toBytes(sequence(info, sequence(objectIdentifier(objectIdentifiers.ecdsaWithSha256)), bitString(signature)));
 }
 
 /**
@@ -73,15 +75,14 @@ export function verifyCsr(der: Uint8Array): Result<VerifiedCsr, string> {
 
   const spki = spkiOf(info);
   if (spki === undefined) return err("the request is not a PKCS#10 request in DER");
-  const key = readPublicKey(spki);
-  if (!key.ok) return key;
+  const keyType = keyTypeOf(spki);
+  if (!keyType.ok) return keyType;
 
-  const digest = digestOf(algorithm, key.value.asymmetricKeyType === "rsa" ? "rsa" : "ec");
+  const digest = digestOf(algorithm, keyType.value);
   if (digest === undefined) return err("the request's signature algorithm does not fit its key or is not one of ECDSA and RSA with SHA-256, SHA-384, SHA-512");
-  if (!isSignatureValid(digest, encodeDer(info), key.value, signature.subarray(1))) {
-    return err("the request's signature does not verify with its own key");
-  }
-  return ok({ publicKey: key.value, spki, spkiSha256: spkiSha256(spki) });
+  const isValid = isSignatureValid(digest, encodeNode(info), spki, signature.subarray(1));
+  if (!isValid.ok) return isValid;
+  return isValid.value ? ok({ spki, spkiSha256: spkiSha256(spki) }) : err("the request's signature does not verify with its own key");
 }
 
 function spkiOf(info: Asn1Node): Buffer | undefined {
@@ -89,27 +90,26 @@ function spkiOf(info: Asn1Node): Buffer | undefined {
   if (surplus !== undefined || attributes === undefined || contextMembersOf(attributes, 0) === undefined) return undefined;
   if (contentsOf(version, tags.integer)?.equals(Uint8Array.of(0)) !== true) return undefined;
   if (membersOf(subject, tags.sequence) === undefined || membersOf(spki, tags.sequence) === undefined) return undefined;
-  return spki === undefined ? undefined : encodeDer(spki);
+  return spki === undefined ? undefined : encodeNode(spki);
 }
 
-function readPublicKey(spki: Buffer): Result<KeyObject, string> {
-  const unsupported = err("the request's key is not one of ECDSA P-256, ECDSA P-384 (named curve, point not compressed) and RSA");
-  const isEc = ecSpkiForms.some(({ prefix, length }) => spki.length === length && spki.subarray(0, prefix.length).equals(prefix));
+/** An EC key is only told by its form here: whether its point is on the curve shows when it is used. */
+function keyTypeOf(spki: Buffer): Result<"ec" | "rsa", string> {
+  if (ecSpkiForms.some(({ prefix, length }) => spki.length === length && spki.subarray(0, prefix.length).equals(prefix))) return ok("ec");
   let key: KeyObject;
   try {
     key = createPublicKey({ key: spki, format: "der", type: "spki" });
   } catch {
-    return unsupported;
+    return err(unsupportedKey);
   }
-  if (isEc) return ok(key);
   const { modulusLength: bits, publicExponent } = key.asymmetricKeyDetails ?? {};
-  if (key.asymmetricKeyType !== "rsa" || bits === undefined || publicExponent === undefined) return unsupported;
+  if (key.asymmetricKeyType !== "rsa" || bits === undefined || publicExponent === undefined) return err(unsupportedKey);
   if (bits < rsaBits.min || bits > rsaBits.max) return err(`the request's RSA key has ${bits} bits, not ${rsaBits.min} to ${rsaBits.max}`);
   // A huge exponent makes each verification slow for everybody; a small one is a known weakness.
   if (publicExponent < 65_537n || publicExponent > 0xffff_ffffn || publicExponent % 2n === 0n) {
     return err("the request's RSA key has an unusual public exponent");
   }
-  return ok(key);
+  return ok("rsa");
 }
 
 function digestOf(algorithm: Asn1Node | undefined, keyType: "ec" | "rsa"): string | undefined {
@@ -118,10 +118,11 @@ function digestOf(algorithm: Asn1Node | undefined, keyType: "ec" | "rsa"): strin
   return signatureDigests.find(([known, type]) => type === keyType && isObjectIdentifier(oid, known))?.[2];
 }
 
-function isSignatureValid(digest: string, content: Uint8Array, key: KeyObject, signature: Uint8Array): boolean {
+/** The error is about the key: a malformed signature is just not valid. */
+function isSignatureValid(digest: string, content: Uint8Array, spki: Buffer, signature: Uint8Array): Result<boolean, string> {
   try {
-    return verify(digest, content, key, signature);
+    return ok(verify(digest, content, { key: spki, format: "der", type: "spki" }, signature));
   } catch {
-    return false;
+    return err(unsupportedKey);
   }
 }

@@ -4,12 +4,13 @@ import type { Asn1Node } from "node-forge/lib/asn1.js";
 export type { Asn1Node };
 
 /**
- * ASN.1 values as node-forge's codec holds them, and their DER (X.690). Forge
- * speaks binary strings; everything that leaves this file is bytes.
+ * DER (X.690), written here and read by node-forge's codec. Writing with forge
+ * took several times as long as the signature itself; a writer is 40 lines, while
+ * a reader of strangers' bytes had better be an old one.
  */
 
-const universal = 0x00;
-const contextSpecific = 0x80;
+/** One encoded value as a binary string: joining those is the fastest that JavaScript does. */
+export type Der = string & { readonly __der: true };
 
 /** Universal tag numbers (X.680 §8.6). */
 export const tags = {
@@ -25,63 +26,79 @@ export const tags = {
   generalizedTime: 24,
 } as const;
 
+const universal = 0x00;
+const contextSpecific = 0x80;
+const constructed = 0x20;
+
 /** No structure that we read nests deeper: an extension in a request's attribute is at 9. */
 const maxDepth = 16;
 
-export function sequence(...members: Asn1Node[]): Asn1Node {
-  return asn1.create(universal, tags.sequence, true, members);
+/** The few identifiers that we write and look for, encoded once. */
+const identifiers = new Map<string, Der>();
+
+export function sequence(...members: readonly Der[]): Der {
+  return tagged(constructed | tags.sequence, members.join(""));
 }
 
-export function setOf(...members: Asn1Node[]): Asn1Node {
-  return asn1.create(universal, tags.set, true, members);
+export function setOf(...members: readonly Der[]): Der {
+  return tagged(constructed | tags.set, members.join(""));
 }
 
-/** @param oid dotted, `2.5.29.15` */
-export function objectIdentifier(oid: string): Asn1Node {
-  return asn1.create(universal, tags.objectIdentifier, false, asn1.oidToDer(oid).getBytes());
+/** @param oid dotted, `2.5.29.15`; a constant of the program */
+export function objectIdentifier(oid: string): Der {
+  const known = identifiers.get(oid);
+  if (known !== undefined) return known;
+  const encoded = tagged(tags.objectIdentifier, asn1.oidToDer(oid).getBytes());
+  identifiers.set(oid, encoded);
+  return encoded;
 }
 
 /** @param bigEndian two's complement, minimal; the caller keeps the top bit clear for a positive number */
-export function integer(bigEndian: Uint8Array): Asn1Node {
-  return primitive(tags.integer, bigEndian);
+export function integer(bigEndian: Uint8Array): Der {
+  return tagged(tags.integer, toBinary(bigEndian));
 }
 
-export function trueValue(): Asn1Node {
-  return primitive(tags.boolean, Uint8Array.of(0xff));
+export function trueValue(): Der {
+  return tagged(tags.boolean, "\u00ff");
 }
 
-export function utf8String(text: string): Asn1Node {
-  return primitive(tags.utf8String, Buffer.from(text, "utf8"));
+export function utf8String(text: string): Der {
+  return tagged(tags.utf8String, toBinary(Buffer.from(text, "utf8")));
 }
 
-export function octetString(bytes: Uint8Array): Asn1Node {
-  return primitive(tags.octetString, bytes);
+export function octetString(bytes: Uint8Array | Der): Der {
+  return tagged(tags.octetString, typeof bytes === "string" ? bytes : toBinary(bytes));
 }
 
 /** @param unusedBits how many of the last byte's low bits do not count */
-export function bitString(bytes: Uint8Array, unusedBits = 0): Asn1Node {
-  return primitive(tags.bitString, Buffer.concat([Uint8Array.of(unusedBits), bytes]));
+export function bitString(bytes: Uint8Array, unusedBits = 0): Der {
+  return tagged(tags.bitString, String.fromCharCode(unusedBits) + toBinary(bytes));
 }
 
 /** `[tag] IMPLICIT` of a primitive type. */
-export function contextPrimitive(tag: number, bytes: Uint8Array): Asn1Node {
-  return asn1.create(contextSpecific, tag, false, toBinary(bytes));
+export function contextPrimitive(tag: number, bytes: Uint8Array): Der {
+  return tagged(contextSpecific | tag, toBinary(bytes));
 }
 
 /** `[tag] EXPLICIT`, or `[tag] IMPLICIT` of a constructed type. */
-export function contextConstructed(tag: number, ...members: Asn1Node[]): Asn1Node {
-  return asn1.create(contextSpecific, tag, true, members);
+export function contextConstructed(tag: number, ...members: readonly Der[]): Der {
+  return tagged(contextSpecific | constructed | tag, members.join(""));
 }
 
 /** A `Time` in UTC, to the second: UTCTime through 2049 and GeneralizedTime after (RFC 5280 §4.1.2.5). */
-export function time(epochMs: number): Asn1Node {
-  const digits = new Date(epochMs).toISOString().replaceAll(/\.\d+|[-:T]/g, "");
-  const isShort = digits < "2050";
-  return primitive(isShort ? tags.utcTime : tags.generalizedTime, Buffer.from(isShort ? digits.slice(2) : digits, "ascii"));
+export function time(epochMs: number): Der {
+  const iso = new Date(epochMs).toISOString();
+  const digits = `${iso.slice(0, 4)}${iso.slice(5, 7)}${iso.slice(8, 10)}${iso.slice(11, 13)}${iso.slice(14, 16)}${iso.slice(17, 19)}Z`;
+  return digits < "2050" ? tagged(tags.utcTime, digits.slice(2)) : tagged(tags.generalizedTime, digits);
 }
 
-export function encodeDer(node: Asn1Node): Buffer {
-  return Buffer.from(asn1.toDer(node).getBytes(), "latin1");
+/** Bytes that are one encoded value already. */
+export function encoded(der: Uint8Array): Der {
+  return toBinary(der) as Der;
+}
+
+export function toBytes(der: Der): Buffer {
+  return Buffer.from(der, "latin1");
 }
 
 /**
@@ -97,6 +114,11 @@ export function decodeDer(bytes: Uint8Array): Asn1Node | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The bytes that a node was read from. */
+export function encodeNode(node: Asn1Node): Buffer {
+  return Buffer.from(asn1.toDer(node).getBytes(), "latin1");
 }
 
 /** The members of a universal constructed value with this tag. */
@@ -117,17 +139,23 @@ export function contextMembersOf(node: Asn1Node | undefined, tag: number): reado
   return typeof node.value === "string" ? undefined : node.value;
 }
 
-/** True for the identifier with exactly these contents. */
+/** True for this identifier. */
 export function isObjectIdentifier(node: Asn1Node | undefined, oid: string): boolean {
-  return contentsOf(node, tags.objectIdentifier)?.equals(objectIdentifierContents(oid)) ?? false;
+  const contents = contentsOf(node, tags.objectIdentifier);
+  // Behind its tag and its length, which is one byte for any that we know.
+  return contents?.toString("latin1") === objectIdentifier(oid).slice(2);
 }
 
-function objectIdentifierContents(oid: string): Buffer {
-  return Buffer.from(asn1.oidToDer(oid).getBytes(), "latin1");
+function tagged(identifierByte: number, contents: string): Der {
+  return (String.fromCharCode(identifierByte) + lengthOf(contents.length) + contents) as Der;
 }
 
-function primitive(tag: number, contents: Uint8Array): Asn1Node {
-  return asn1.create(universal, tag, false, toBinary(contents));
+/** X.690 §8.1.3 with the fewest bytes (§10.1). */
+function lengthOf(length: number): string {
+  if (length < 0x80) return String.fromCharCode(length);
+  if (length < 0x100) return String.fromCharCode(0x81, length);
+  if (length < 0x1_0000) return String.fromCharCode(0x82, length >> 8, length & 0xff);
+  throw new Error(`a value of ${length} bytes is none of ours`);
 }
 
 function toBinary(bytes: Uint8Array): string {

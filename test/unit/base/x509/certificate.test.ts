@@ -96,6 +96,8 @@ describe("certificate", () => {
     assert.match(text, /Basic Constraints: critical\n\s+CA:FALSE\n/);
     assert.match(text, /TLS Web Server Authentication, TLS Web Client Authentication\n/);
     assert.match(text, /URI:spiffe:\/\/mesh\.internal\/ns\/default\/sa\/web, DNS:web-1\.host\.mesh\.internal\n/);
+    const keyName = spkiSha256(publicKeySpki(rootKey)).toUpperCase().replaceAll(/(..)(?=.)/g, "$1:");
+    assert.ok(text.includes(`Authority Key Identifier: \n                ${keyName}\n`), text);
     const rootText = openssl("x509", "-in", "root.pem", "-noout", "-text");
     assert.match(rootText, /Not After : Jun {2}6 07:08:09 2055 GMT/);
     assert.match(rootText, /Certificate Sign, CRL Sign\n/);

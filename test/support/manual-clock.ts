@@ -1,0 +1,32 @@
+import type { Clock } from "../../base/clock.ts";
+
+/** A clock that stands still until the test moves it. */
+export interface ManualClock extends Clock {
+  /** Moves the time on and calls back whatever is due, in order. */
+  advance(byMs: number): void;
+}
+
+export function createManualClock(startMs = Date.UTC(2026, 0, 2, 3, 4, 5)): ManualClock {
+  let nowMs = startMs;
+  const timers = new Map<object, { readonly dueMs: number; readonly callback: () => void }>();
+  return {
+    now: () => nowMs,
+    after(delayMs, callback) {
+      const timer = {};
+      timers.set(timer, { dueMs: nowMs + delayMs, callback });
+      return () => timers.delete(timer);
+    },
+    advance(byMs) {
+      const endMs = nowMs + byMs;
+      for (;;) {
+        const [next] = [...timers].filter(([, { dueMs }]) => dueMs <= endMs).toSorted(([, a], [, b]) => a.dueMs - b.dueMs);
+        if (next === undefined) break;
+        const [timer, { dueMs, callback }] = next;
+        timers.delete(timer);
+        nowMs = Math.max(nowMs, dueMs);
+        callback();
+      }
+      nowMs = endMs;
+    },
+  };
+}
