@@ -51,10 +51,9 @@ describe("static registry", () => {
   });
 
   it("resolves a DNS ServiceEntry without endpoints by its own host, a wildcard by nothing", () => {
-    const entry = (host: string) => serviceOf(resource("ServiceEntry", "api", { hosts: [host], ports: [], resolution: "DNS" }))?.backends;
-    const backends = entry("api.example.com");
+    const backends = dnsBackends("api.example.com");
     assert.deepEqual(backends?.kind === "explicit" && backends.workloads.map(({ addresses }) => addresses), [["api.example.com"]]);
-    assert.deepEqual(entry("*.example.com"), { kind: "explicit", workloads: [] });
+    assert.deepEqual(dnsBackends("*.example.com"), { kind: "explicit", workloads: [] });
   });
 
   it("never takes a WorkloadEntry for meshed, whatever identity it claims", () => {
@@ -83,3 +82,7 @@ describe("static registry", () => {
     assert.equal(registry.services.entries().size, 2);
   });
 });
+
+function dnsBackends(host: string) {
+  return serviceOf(resource("ServiceEntry", "api", { hosts: [host], ports: [], resolution: "DNS" }))?.backends;
+}

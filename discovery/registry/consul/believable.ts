@@ -1,0 +1,52 @@
+/**
+ * Which instances (or services) an answer names, and what Consul says about the
+ * answer; all that is needed to judge whether it may replace the last good one.
+ */
+export interface Observation {
+  readonly members: ReadonlySet<string>;
+  readonly isLeaderKnown: boolean;
+  readonly isFiltered: boolean;
+  /** Rights are denied by default, and the question carried no token. */
+  readonly isAnonymousUnderDeny: boolean;
+  /** The answer's index is lower than one that was seen: the server's data is not what it was. */
+  readonly isReset: boolean;
+  /** It comes from a consistent read. */
+  readonly isConfirmed: boolean;
+}
+
+export type Verdict =
+  | { readonly kind: "take" }
+  /** Ask the leader first. */
+  | { readonly kind: "confirm" }
+  /** Keep the last good content. */
+  | { readonly kind: "keep"; readonly code: "MESH_REGISTRY_DENIED" | "MESH_REGISTRY_UNAVAILABLE" | "MESH_REGISTRY_SHRUNK"; readonly message: string };
+
+/**
+ * Whether an answer is believed. Growth and change always are. An answer that
+ * lost something is held against it: without a leader, or filtered where the
+ * one before was not, it is not taken; losing more than half takes a leader's
+ * word; and when the server's data was reset, not even that at once, because
+ * agents take a minute to register again.
+ */
+export function judgeAnswer(before: Pick<Observation, "members" | "isFiltered"> | undefined, next: Observation): Verdict {
+  const known = before?.members ?? new Set<string>();
+  if (next.members.size === 0 && next.isAnonymousUnderDeny) {
+    return { kind: "keep", code: "MESH_REGISTRY_DENIED", message: "consul denies by default and no token is configured: an empty answer means nothing" };
+  }
+  if (next.members.size === 0 && next.isFiltered) {
+    return { kind: "keep", code: "MESH_REGISTRY_DENIED", message: "the token may not read what is asked for: consul left everything out" };
+  }
+  const lost = [...known].filter((member) => !next.members.has(member)).length;
+  if (lost === 0) return { kind: "take" };
+  if (!next.isLeaderKnown) {
+    return { kind: "keep", code: "MESH_REGISTRY_UNAVAILABLE", message: `consul has no leader: that ${lost} of ${known.size} are gone is not believed` };
+  }
+  if (next.isFiltered && before?.isFiltered === false) {
+    return { kind: "keep", code: "MESH_REGISTRY_DENIED", message: `the token lost rights: consul leaves out ${lost} of ${known.size} or more` };
+  }
+  if (lost * 2 <= known.size) return { kind: "take" };
+  if (next.isReset) {
+    return { kind: "keep", code: "MESH_REGISTRY_SHRUNK", message: `consul's data was reset: that ${lost} of ${known.size} are gone is not believed yet` };
+  }
+  return next.isConfirmed ? { kind: "take" } : { kind: "confirm" };
+}

@@ -1,0 +1,48 @@
+import { z } from "zod";
+
+/**
+ * What is read of one entry of `/v1/health/service/NAME`. Consul leaves out or
+ * nulls what is empty, and adds fields with every version: neither is an error.
+ * Source: developer.hashicorp.com/consul/api-docs/health#list-service-instances-for-service
+ */
+const texts = z.record(z.string(), z.string()).nullish().transform((value) => value ?? {});
+const locality = z.object({ Region: z.string().default(""), Zone: z.string().default("") }).nullish();
+const portNumber = z.number().int().min(0).max(65_535);
+
+const entrySchema = z.object({
+  Node: z.object({
+    Node: z.string(),
+    Address: z.string().default(""),
+    Datacenter: z.string().default(""),
+    Partition: z.string().default(""),
+    Locality: locality,
+  }),
+  Service: z.object({
+    ID: z.string(),
+    Service: z.string(),
+    Kind: z.string().default(""),
+    Tags: z.array(z.string()).nullish().transform((value) => value ?? []),
+    Meta: texts,
+    Address: z.string().default(""),
+    TaggedAddresses: z.record(z.string(), z.object({ Address: z.string() })).nullish().transform((value) => value ?? {}),
+    Port: portNumber.default(0),
+    /** Since 1.22; `Port` is the default one of them. */
+    Ports: z.array(z.object({ Name: z.string().default(""), Port: portNumber, Default: z.boolean().default(false) })).nullish().transform((value) => value ?? []),
+    SocketPath: z.string().default(""),
+    Weights: z.object({ Passing: z.number().default(1), Warning: z.number().default(1) }).nullish(),
+    Namespace: z.string().default(""),
+    Locality: locality,
+  }),
+  Checks: z
+    .array(z.object({ CheckID: z.string().default(""), Name: z.string().default(""), Status: z.string(), Output: z.string().default("") }))
+    .nullish()
+    .transform((value) => value ?? []),
+});
+
+/** One instance of a service, with the checks of itself and of its node. */
+export type ConsulEntry = z.output<typeof entrySchema>;
+
+export const healthAnswerSchema = z.array(entrySchema);
+
+/** `/v1/catalog/services`: tags by name. */
+export const servicesAnswerSchema = z.record(z.string(), z.array(z.string()).nullish());

@@ -1,0 +1,52 @@
+import { CodedError, messageOf } from "../../../base/coded-error.ts";
+
+/** What can be wrong with a Consul, by what to do about it. */
+export type ConsulFailureCode =
+  /** Nobody answers, or not in time, or not in HTTP. */
+  | "MESH_REGISTRY_UNREACHABLE"
+  /** It answers that it cannot: no leader, an internal error. */
+  | "MESH_REGISTRY_UNAVAILABLE"
+  /** The token is missing, unknown, or not allowed to read. */
+  | "MESH_REGISTRY_DENIED"
+  /** Too many connections or requests. */
+  | "MESH_REGISTRY_THROTTLED"
+  /** It does not know what it is asked for: a wrong datacenter, an enterprise feature. */
+  | "MESH_REGISTRY_MISCONFIGURED"
+  /** What it answers is not what the API promises. */
+  | "MESH_REGISTRY_MALFORMED"
+  /** More is missing than is believable, and nothing confirms it. */
+  | "MESH_REGISTRY_SHRUNK";
+
+const hints: Readonly<Record<ConsulFailureCode, string>> = {
+  MESH_REGISTRY_UNREACHABLE: "is the Consul agent up, and is its address and TLS configuration right?",
+  MESH_REGISTRY_UNAVAILABLE: "does the Consul cluster have a leader? `consul operator raft list-peers`",
+  MESH_REGISTRY_DENIED: "the token needs service:read and node:read for the services that the mesh shall see",
+  MESH_REGISTRY_THROTTLED: "raise limits.http_max_conns_per_client of the Consul agent, or lower the registry's maxConnections",
+  MESH_REGISTRY_MISCONFIGURED: "is the datacenter spelled as `consul catalog datacenters` prints it?",
+  MESH_REGISTRY_MALFORMED: "is this address really a Consul agent's HTTP API?",
+  MESH_REGISTRY_SHRUNK: "the last good content stays in force until a leader confirms the new one",
+};
+
+export function consulFailure(code: ConsulFailureCode, message: string, cause?: unknown, facts: Readonly<Record<string, unknown>> = {}): CodedError {
+  return new CodedError(code, message, { hint: hints[code], facts, ...(cause === undefined ? {} : { cause }) });
+}
+
+/** What an answer that is no 2xx means. @param body as far as it is text */
+export function failureOfStatus(status: number, body: string): CodedError {
+  const said = body.trim().slice(0, 200);
+  const message = `consul answered ${status}${said === "" ? "" : `: ${said}`}`;
+  return consulFailure(codeOfStatus(status, said), message, undefined, { status });
+}
+
+/** What is thrown where no answer came at all. */
+export function failureOfTransport(cause: unknown): CodedError {
+  return consulFailure("MESH_REGISTRY_UNREACHABLE", `consul does not answer: ${messageOf(cause)}`, cause);
+}
+
+function codeOfStatus(status: number, said: string): ConsulFailureCode {
+  if (status === 401 || status === 403) return "MESH_REGISTRY_DENIED";
+  if (status === 429) return "MESH_REGISTRY_THROTTLED";
+  // Consul says 500 to an unknown datacenter too.
+  if (status === 400 || status === 404 || said.includes("No path to datacenter")) return "MESH_REGISTRY_MISCONFIGURED";
+  return "MESH_REGISTRY_UNAVAILABLE";
+}

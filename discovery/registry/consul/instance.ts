@@ -1,0 +1,104 @@
+import { familyOf } from "../../../model/address.ts";
+import type { Health, Locality, Workload } from "../../../model/workload.ts";
+import type { ConsulEntry } from "./entry.ts";
+
+/** How one registry reads instances. */
+export interface InstanceSettings {
+  readonly registry: string;
+  /** Of the mesh. */
+  readonly namespace: string;
+  /** The tagged address to use where an instance has it: `lan`, `wan`, `lan_ipv6`, …; empty for none. */
+  readonly addressTag: string;
+  readonly network: string;
+}
+
+/** Where an instance is, how it feels and what it offers; reasons for what it does not offer go to `notes`. */
+export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, notes: Set<string>): Workload | undefined {
+  const { Node: node, Service: service } = entry;
+  const object = [node.Datacenter, node.Partition, service.Namespace, node.Node, service.ID].filter((part) => part !== "").join("/");
+  const address = addressOf(entry, settings.addressTag);
+  if (service.SocketPath !== "") {
+    notes.add(`${object} listens on a unix socket, which only its own host can reach`);
+    return undefined;
+  }
+  const ports = portsOf(entry);
+  if (address === "" || Object.keys(ports).length === 0) {
+    notes.add(`${object} has no ${address === "" ? "address" : "port"}`);
+    return undefined;
+  }
+  const { health, detail, weight } = judge(entry);
+  return {
+    // Five parts, always: no two instances of a Consul share them.
+    key: [settings.registry, node.Datacenter, node.Partition, service.Namespace, node.Node, service.ID].join("/"),
+    namespace: settings.namespace,
+    name: service.ID,
+    addresses: [address],
+    ports,
+    labels: labelsOf(entry),
+    // Whoever may register a service could claim any: Consul's word gives no identity.
+    serviceAccount: "",
+    locality: localityOf(entry),
+    network: settings.network,
+    weight,
+    health,
+    ...(detail === "" ? {} : { healthDetail: detail }),
+    meshed: false,
+    source: { registry: settings.registry, object },
+  };
+}
+
+/** Port names to numbers; the one port of an instance that names none has the empty name. */
+function portsOf({ Service: service }: ConsulEntry): Record<string, number> {
+  const named = service.Ports.filter(({ Port }) => Port > 0).map(({ Name, Port }) => [Name, Port] as const);
+  if (named.length > 0) return Object.fromEntries(named);
+  return service.Port > 0 ? { "": service.Port } : {};
+}
+
+/** What the registry was told to prefer, then the service's own, then the node's; a host name stays one. */
+function addressOf({ Node: node, Service: service }: ConsulEntry, tag: string): string {
+  const tagged = tag === "" ? undefined : service.TaggedAddresses[tag]?.Address;
+  const address = [tagged, service.Address, node.Address].find((candidate) => candidate !== undefined && candidate !== "") ?? "";
+  return familyOf(address) === undefined ? address.toLowerCase().replace(/\.$/, "") : address;
+}
+
+/**
+ * The worst of the instance's and its node's checks. A warning still serves, by
+ * the weight that the service gives to it, as Consul's own DNS does.
+ */
+function judge({ Service: service, Checks: checks }: ConsulEntry): { health: Health; detail: string; weight: number } {
+  const passing = Math.max(1, Math.floor(service.Weights?.Passing ?? 1));
+  const maintenance = checks.find(({ CheckID }) => CheckID === "_node_maintenance" || CheckID.startsWith("_service_maintenance:"));
+  if (maintenance !== undefined) return { health: "draining", detail: `maintenance: ${firstLine(maintenance.Output)}`, weight: passing };
+  const critical = checks.find(({ Status }) => Status !== "passing" && Status !== "warning");
+  if (critical !== undefined) return { health: "unhealthy", detail: `${critical.Name}: ${firstLine(critical.Output)}`, weight: passing };
+  const warning = checks.find(({ Status }) => Status === "warning");
+  if (warning === undefined) return { health: "healthy", detail: "", weight: passing };
+  const weight = Math.floor(service.Weights?.Warning ?? 1);
+  const detail = `${warning.Name} warns: ${firstLine(warning.Output)}`;
+  return weight < 1 ? { health: "unhealthy", detail, weight: passing } : { health: "healthy", detail, weight };
+}
+
+/** Tags `k=v` and `k|v`, then meta, which wins. A plain tag is `tag/NAME`, and `version` where it looks like one. */
+function labelsOf({ Service: service }: ConsulEntry): Record<string, string> {
+  const labels = new Map<string, string>();
+  for (const tag of service.Tags.toSorted()) {
+    const [, name, value] = /^([^=|]+)[=|](.*)$/.exec(tag) ?? [];
+    if (name !== undefined && value !== undefined) labels.set(name, value);
+    else {
+      labels.set(`tag/${tag}`, "true");
+      if (/^v\d+([.-].*)?$/.test(tag) && !labels.has("version")) labels.set("version", tag);
+    }
+  }
+  for (const [name, value] of Object.entries(service.Meta)) labels.set(name, value);
+  return Object.fromEntries([...labels].sort(([left], [right]) => (left < right ? -1 : 1)));
+}
+
+function localityOf({ Node: node, Service: service }: ConsulEntry): Locality {
+  const given = service.Locality ?? node.Locality;
+  return { region: given === null || given === undefined || given.Region === "" ? node.Datacenter : given.Region, zone: given?.Zone ?? "", subZone: "" };
+}
+
+/** The first line of a check's output changes seldom; the rest often tells the time. */
+function firstLine(text: string): string {
+  return (text.split("\n", 1)[0] ?? "").trim().slice(0, 200);
+}

@@ -1,0 +1,132 @@
+import { familyOf } from "../../../model/address.ts";
+import { canonicalHostname, isHostname } from "../../../model/hostname.ts";
+import { isHttp, protocolNamed, selectProtocol } from "../../../model/port.ts";
+import type { Protocol, ServicePort } from "../../../model/port.ts";
+import type { Workload } from "../../../model/workload.ts";
+import type { RegistryService } from "../registry.ts";
+import type { ConsulEntry } from "./entry.ts";
+import { buildInstance } from "./instance.ts";
+import type { InstanceSettings } from "./instance.ts";
+
+/** How one registry reads services. */
+export interface ServiceSettings extends InstanceSettings {
+  readonly meshDomain: string;
+  /** Where it is read from; absent: the agent's own. */
+  readonly datacenter?: string | undefined;
+  /** Consul's `domain`; its names are `<service>.service.<domain>`. */
+  readonly dnsDomain: string;
+  /** Values of the meta `external-source` that another registry of the mesh reads already. */
+  readonly ignoredSources: readonly string[];
+}
+
+/** Tells the service's port where its instances have different ones. */
+const PORT_META = "service-port";
+const PROTOCOL_META = "protocol";
+/** `protocol=http`, `protocol|http` or just `http`. */
+const PROTOCOL_TAG = /^(?:protocol[=|])?([a-z0-9-]+)$/i;
+
+/** True for a name that can be a service of the mesh: one DNS label, in whatever case. */
+export function isServiceName(name: string): boolean {
+  return !name.includes(".") && isHostname(name.toLowerCase());
+}
+
+/**
+ * One Consul service as the mesh sees it; undefined where nothing of it is an
+ * ordinary service: gateways and sidecars (their application is one itself), or
+ * entries that another registry owns.
+ */
+export function buildConsulService(name: string, entries: readonly ConsulEntry[], settings: ServiceSettings): RegistryService | undefined {
+  const notes = new Set<string>();
+  const own = entries
+    .filter(({ Service: service }) => service.Kind === "" && !settings.ignoredSources.includes(service.Meta["external-source"] ?? ""))
+    .toSorted((left, right) => (placeOf(left) < placeOf(right) ? -1 : 1));
+  if (own.length === 0 && entries.length > 0) return undefined;
+  const found = own.flatMap((entry) => buildInstance(entry, settings, notes) ?? []).sort(byKey);
+  const usesNames = found.length > 0 && found.every(({ addresses }) => familyOf(addresses[0] ?? "") === undefined);
+  const instances = found.filter(({ addresses, source }) => {
+    if (usesNames || familyOf(addresses[0] ?? "") !== undefined) return true;
+    notes.add(`${source.object} has a host name for an address and others have IP addresses: it gets no traffic`);
+    return false;
+  });
+  const { namespace, registry, meshDomain } = settings;
+  const label = name.toLowerCase();
+  return {
+    namespace,
+    name: label,
+    claim: "canonical",
+    hostname: canonicalHostname(label, namespace, meshDomain),
+    aliases: aliasesOf(label, own, settings),
+    ports: buildPorts(own, instances, notes),
+    resolution: usesNames ? "dns" : "static",
+    external: true,
+    addresses: [],
+    labels: {},
+    subjectAltNames: [],
+    exportTo: ["*"],
+    backends: { kind: "explicit", workloads: instances },
+    allowsPlaintext: false,
+    notes: [...notes].sort(),
+    source: { registry, object: [settings.datacenter ?? own[0]?.Node.Datacenter ?? "", name].filter((part) => part !== "").join("/") },
+  };
+}
+
+/** `web.service.dc1.consul`, and `web.service.consul` for the agent's own datacenter, whose name that is. */
+function aliasesOf(label: string, entries: readonly ConsulEntry[], { datacenter, dnsDomain }: ServiceSettings): string[] {
+  const from = (datacenter ?? entries[0]?.Node.Datacenter ?? "").toLowerCase();
+  return [
+    ...(from === "" ? [] : [`${label}.service.${from}.${dnsDomain}`]),
+    ...(datacenter === undefined ? [`${label}.service.${dnsDomain}`] : []),
+  ];
+}
+
+/**
+ * Consul knows ports of instances, not of services. Where all instances have
+ * the same, that is the service's; else what the meta `service-port` says, else
+ * 80 for HTTP, else the lowest, and a note says so.
+ */
+function buildPorts(entries: readonly ConsulEntry[], instances: readonly Workload[], notes: Set<string>): ServicePort[] {
+  const names = [...new Set(instances.flatMap(({ ports }) => Object.keys(ports)))].sort();
+  const declared = protocolOf(entries, notes);
+  const ports = names.map((name): ServicePort => {
+    const numbers = [...new Set(instances.flatMap(({ ports }) => ports[name] ?? []))].sort((a, b) => a - b);
+    // What is declared for a service with several ports is none of them in particular.
+    const protocol = selectProtocol(names.length === 1 ? declared : undefined, name, numbers[0] ?? 0);
+    const number = servicePort(name, numbers, protocol, entries, notes);
+    return { name, number, protocol };
+  });
+  const unique = new Map(ports.map((port) => [port.number, port]));
+  for (const port of ports) if (unique.get(port.number) !== port) notes.add(`port ${port.name} is left out: its number ${port.number} is another port's`);
+  return [...unique.values()].sort((a, b) => a.number - b.number);
+}
+
+function servicePort(name: string, numbers: readonly number[], protocol: Protocol, entries: readonly ConsulEntry[], notes: Set<string>): number {
+  const [lowest = 0, other] = numbers;
+  const told = entries.map(({ Service: service }) => Number(service.Meta[PORT_META] ?? "")).filter((port) => Number.isInteger(port) && port > 0 && port < 65_536);
+  if (name === "" && told.length > 0) return Math.min(...told);
+  if (other === undefined) return lowest;
+  const chosen = isHttp(protocol) && name === "" ? 80 : lowest;
+  notes.add(`instances have different ports${name === "" ? "" : ` ${name}`} (${numbers.slice(0, 5).join(", ")}): the service's is ${chosen}; the meta ${PORT_META} can say another`);
+  return chosen;
+}
+
+/** By meta, else by a tag `protocol=http` or one that is a protocol's name. Of several the first by name. */
+function protocolOf(entries: readonly ConsulEntry[], notes: Set<string>): string | undefined {
+  const told = new Set<string>();
+  for (const { Service: service } of entries) {
+    const meta = service.Meta[PROTOCOL_META];
+    const tags = service.Tags.map((tag) => PROTOCOL_TAG.exec(tag)?.[1] ?? "");
+    const found = meta === undefined ? tags.toSorted().find((tag) => protocolNamed(tag) !== undefined) : meta;
+    if (found !== undefined) told.add(found.toLowerCase());
+  }
+  const [first, second] = [...told].sort();
+  if (second !== undefined) notes.add(`instances name different protocols (${[...told].sort().join(", ")}): ${first} holds`);
+  return first;
+}
+
+function placeOf({ Node: node, Service: service }: ConsulEntry): string {
+  return [node.Datacenter, node.Partition, service.Namespace, node.Node, service.ID].join("/");
+}
+
+function byKey(left: Workload, right: Workload): number {
+  return left.key < right.key ? -1 : 1;
+}

@@ -1,0 +1,28 @@
+import type { Clock } from "../../../base/clock.ts";
+
+/** Lets `burst` through at once and then one per `intervalMs`: a busy source is polled at that pace, a quiet one answers at once. */
+export class TokenBucket {
+  readonly #clock: Clock;
+  readonly #burst: number;
+  readonly #intervalMs: number;
+  #tokens: number;
+  #countedAt: number;
+
+  constructor(clock: Clock, burst: number, intervalMs: number) {
+    this.#clock = clock;
+    this.#burst = burst;
+    this.#intervalMs = intervalMs;
+    this.#tokens = burst;
+    this.#countedAt = clock.now();
+  }
+
+  /** Takes one; gives how long to wait before using it, in milliseconds. */
+  take(): number {
+    const now = this.#clock.now();
+    // A clock that was set back gives nothing and takes nothing.
+    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#countedAt) / this.#intervalMs);
+    this.#countedAt = now;
+    this.#tokens -= 1;
+    return this.#tokens >= 0 ? 0 : Math.ceil(-this.#tokens * this.#intervalMs);
+  }
+}

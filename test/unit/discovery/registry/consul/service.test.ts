@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { healthAnswerSchema } from "../../../../../discovery/registry/consul/entry.ts";
+import { buildConsulService } from "../../../../../discovery/registry/consul/service.ts";
+import type { ServiceSettings } from "../../../../../discovery/registry/consul/service.ts";
+import type { RegistryService } from "../../../../../discovery/registry/registry.ts";
+import type { Workload } from "../../../../../model/workload.ts";
+import { entryOf } from "../../../../fakes/consul-server.ts";
+import type { FakeInstance } from "../../../../fakes/consul-server.ts";
+
+const settings: ServiceSettings = {
+  registry: "consul",
+  namespace: "consul",
+  meshDomain: "mesh.internal",
+  addressTag: "",
+  network: "",
+  dnsDomain: "consul",
+  ignoredSources: ["kubernetes"],
+};
+
+type Shape = Omit<FakeInstance, "id" | "service"> & { readonly id?: string };
+
+function build(shapes: readonly Shape[], changes: Partial<ServiceSettings> = {}): RegistryService | undefined {
+  const entries = healthAnswerSchema.parse(shapes.map((shape, at) => entryOf({ id: `web-${at}`, service: "Web", ...shape })));
+  return buildConsulService("Web", entries, { ...settings, ...changes });
+}
+
+function instancesOf(service: RegistryService | undefined): readonly Workload[] {
+  return service?.backends.kind === "explicit" ? service.backends.workloads : [];
+}
+
+function check(status: string, id = "c1", output = "why\nmore"): NonNullable<FakeInstance["checks"]>[number] {
+  return { CheckID: id, Name: "probe", Status: status, Output: output };
+}
+
+describe("consul service", () => {
+  it("is named after itself, in lower case, with Consul's names as aliases", () => {
+    const service = build([{ port: 80 }]);
+    assert.equal(service?.hostname, "web.consul.svc.mesh.internal");
+    assert.deepEqual(service?.aliases, ["web.service.dc1.consul", "web.service.consul"]);
+    assert.deepEqual(build([{ port: 80 }], { datacenter: "dc1" })?.aliases, ["web.service.dc1.consul"]);
+  });
+
+  it("gives its instances no identity, whatever they claim", () => {
+    const [instance] = instancesOf(build([{ port: 80, meta: { serviceAccount: "admin" } }]));
+    assert.equal(instance?.meshed, false);
+    assert.equal(instance?.serviceAccount, "");
+  });
+
+  it("keys instances by datacenter, partition, namespace, node and id", () => {
+    const service = build([{ id: "web", node: "n1", port: 80 }, { id: "web", node: "n2", port: 80 }]);
+    assert.deepEqual(instancesOf(service).map(({ key }) => key), ["consul/dc1///n1/web", "consul/dc1///n2/web"]);
+  });
+
+  it("takes the service's address, else the node's, else what the settings prefer", () => {
+    assert.deepEqual(instancesOf(build([{ port: 80, address: "10.1.1.1" }, { port: 80 }])).map(({ addresses }) => addresses[0]), ["10.1.1.1", "10.0.0.1"]);
+  });
+
+  it("resolves instances with host names by DNS, but never mixes them with addresses", () => {
+    assert.equal(build([{ port: 5_432, address: "DB.example.com." }])?.resolution, "dns");
+    const mixed = build([{ port: 80, address: "db.example.com" }, { port: 80, address: "fd00::1" }]);
+    assert.equal(mixed?.resolution, "static");
+    assert.deepEqual(instancesOf(mixed).map(({ addresses }) => addresses[0]), ["fd00::1"]);
+    assert.equal(mixed?.notes.length, 1);
+  });
+
+  it("judges health by the worst check, and warnings by their weight", () => {
+    const weights = { Passing: 5, Warning: 2 };
+    const service = build([
+      { port: 80, weights },
+      { port: 80, weights, checks: [check("warning")] },
+      { port: 80, weights: { Passing: 5, Warning: 0 }, checks: [check("warning")] },
+      { port: 80, weights, checks: [check("warning"), check("critical", "c2")] },
+      { port: 80, weights, checks: [check("critical", "_service_maintenance:web-4", "upgrade")] },
+      { port: 80, weights, checks: [check("passing"), check("critical", "_node_maintenance", "reboot")] },
+    ]);
+    assert.deepEqual(instancesOf(service).map(({ health, weight, healthDetail }) => [health, weight, healthDetail]), [
+      ["healthy", 5, undefined],
+      ["healthy", 2, "probe warns: why"],
+      ["unhealthy", 5, "probe warns: why"],
+      ["unhealthy", 5, "probe: why"],
+      ["draining", 5, "maintenance: upgrade"],
+      ["draining", 5, "maintenance: reboot"],
+    ]);
+  });
+
+  it("makes labels of tags and meta, and meta wins", () => {
+    const [instance] = instancesOf(build([{ port: 80, tags: ["team=a", "tier|web", "v2", "blue"], meta: { team: "b" } }]));
+    assert.deepEqual(instance?.labels, { "tag/blue": "true", "tag/v2": "true", team: "b", tier: "web", version: "v2" });
+  });
+
+  it("finds the protocol in meta, then in tags, and says when they disagree", () => {
+    const protocol = (shape: Shape): string | undefined => build([{ port: 8_080, ...shape }])?.ports[0]?.protocol;
+    assert.equal(protocol({}), "TCP");
+    assert.equal(protocol({ tags: ["grpc"] }), "GRPC");
+    assert.equal(protocol({ tags: ["protocol=http2"] }), "HTTP2");
+    assert.equal(protocol({ tags: ["grpc"], meta: { protocol: "http" } }), "HTTP");
+    const service = build([{ port: 80, tags: ["http"] }, { port: 80, tags: ["grpc"] }]);
+    assert.equal(service?.ports[0]?.protocol, "GRPC");
+    assert.match(service?.notes[0] ?? "", /different protocols \(grpc, http\): grpc holds/);
+  });
+
+  it("gives a service one port where its instances have many numbers", () => {
+    assert.deepEqual(build([{ port: 80 }, { port: 80 }])?.ports, [{ name: "", number: 80, protocol: "TCP" }]);
+    const scattered: Shape[] = [{ port: 20_001, tags: ["http"] }, { port: 20_002, tags: ["http"] }];
+    const service = build(scattered);
+    assert.deepEqual(service?.ports, [{ name: "", number: 80, protocol: "HTTP" }]);
+    assert.deepEqual(instancesOf(service).map(({ ports }) => ports[""]), [20_001, 20_002]);
+    assert.equal(service?.notes.length, 1);
+    assert.equal(build(scattered.map((shape) => ({ ...shape, meta: { "service-port": "9000" } })))?.ports[0]?.number, 9_000);
+  });
+
+  it("reads several ports of an instance", () => {
+    const service = build([{ port: 8_080, ports: [{ Name: "http", Port: 8_080 }, { Name: "grpc", Port: 9_090 }] }]);
+    assert.deepEqual(service?.ports, [
+      { name: "http", number: 8_080, protocol: "HTTP" },
+      { name: "grpc", number: 9_090, protocol: "GRPC" },
+    ]);
+  });
+
+  it("leaves out instances without a port, and says so", () => {
+    const service = build([{}, { port: 80 }]);
+    assert.equal(instancesOf(service).length, 1);
+    assert.deepEqual(service?.notes, ["dc1/n1/web-0 has no port"]);
+  });
+
+  it("leaves out sidecars, gateways, and what another registry owns", () => {
+    assert.equal(build([{ port: 21_000, kind: "connect-proxy" }]), undefined);
+    assert.equal(build([{ port: 80, meta: { "external-source": "kubernetes" } }]), undefined);
+    assert.equal(instancesOf(build([{ port: 80 }, { port: 81, kind: "connect-proxy" }])).length, 1);
+  });
+
+  it("keeps a service whose last instance is gone, without endpoints", () => {
+    assert.deepEqual(instancesOf(build([])), []);
+    assert.equal(build([])?.name, "web");
+  });
+});
