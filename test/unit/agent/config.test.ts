@@ -20,7 +20,7 @@ describe("agent configuration", () => {
     assert.equal(parsed.value.ports.inbound, 15_006);
     assert.deepEqual(parsed.value.ports.outboundRange, [15_100, 15_199]);
     assert.equal(parsed.value.dns.mode, "listen");
-    assert.equal(parsed.value.capture.outbound.scope, "workloads");
+    assert.equal(parsed.value.capture.outbound.scope, "all");
     assert.equal(parsed.value.stateDir, "/var/lib/ironmesh");
     assert.equal(parsed.value.probes.allowExec, false);
   });
