@@ -1,0 +1,81 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { timestampDate } from "@bufbuild/protobuf/wkt";
+import { messageOf } from "../base/coded-error.ts";
+import type { Peer, UnaryHandler } from "../base/grpc/call.ts";
+import { GrpcError } from "../base/grpc/status.ts";
+import type { Health } from "../model/workload.ts";
+import { Health as WireHealth, type ReportRequest, ReportRequestSchema, ReportResponseSchema } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
+import type { AgentsRegistry } from "./registry/agents/registry.ts";
+import type { HostReport } from "./registry/agents/report.ts";
+
+export const REPORT_PATH = "/ironmesh.agent.v1.AgentService/Report";
+
+/** Names beyond these lengths are no host's of ours; they would end in logs and tables. */
+const MAX_TEXT = 256;
+const MAX_WORKLOADS = 256;
+
+const HEALTH: Readonly<Record<WireHealth, Health>> = {
+  [WireHealth.UNSPECIFIED]: "unknown",
+  [WireHealth.HEALTHY]: "healthy",
+  [WireHealth.UNHEALTHY]: "unhealthy",
+  [WireHealth.DRAINING]: "draining",
+};
+
+/**
+ * Takes what agents say about their hosts.
+ *
+ * @param authorize gives the id of the calling host, or throws a GrpcError
+ */
+export function reportHandler(hosts: AgentsRegistry, authorize: (peer: Peer) => Promise<string>): UnaryHandler {
+  return {
+    kind: "unary",
+    async handle(bytes, { peer }) {
+      const hostId = await authorize(peer);
+      const refusals = hosts.report(hostId, readReport(bytes));
+      return toBinary(ReportResponseSchema, create(ReportResponseSchema, { refusals: [...refusals] }));
+    },
+  };
+}
+
+function readReport(bytes: Uint8Array): HostReport {
+  let request: ReportRequest;
+  try {
+    request = fromBinary(ReportRequestSchema, bytes);
+  } catch (failure) {
+    throw new GrpcError("INVALID_ARGUMENT", `the report cannot be decoded: ${messageOf(failure)}`, failure);
+  }
+  if (request.workloads.length > MAX_WORKLOADS) {
+    throw new GrpcError("INVALID_ARGUMENT", `${request.workloads.length} workloads in one report; ${MAX_WORKLOADS} are allowed`);
+  }
+  const { facts } = request;
+  return {
+    hostName: short(request.hostName),
+    agentVersion: short(request.agentVersion),
+    envoyVersion: short(request.envoyVersion),
+    inboundPort: request.listenerPorts?.inbound ?? 0,
+    workloads: request.workloads.map((workload) => ({
+      name: short(workload.name),
+      group: short(workload.group),
+      addresses: workload.addresses.map(short),
+      ports: workload.ports,
+      health: HEALTH[workload.health],
+      healthDetail: short(workload.healthDetail),
+      outboundPort: workload.outboundPort,
+    })),
+    facts: {
+      os: short(facts?.os ?? ""),
+      kernel: short(facts?.kernel ?? ""),
+      architecture: short(facts?.architecture ?? ""),
+      cpus: facts?.cpus ?? 0,
+      memoryBytes: Number(facts?.memoryBytes ?? 0n),
+      addresses: (facts?.addresses ?? []).map(short),
+      locality: short(facts?.locality ?? ""),
+      capture: short(facts?.capture ?? ""),
+      bootedAt: facts?.bootedAt === undefined ? "" : timestampDate(facts.bootedAt).toISOString(),
+    },
+  };
+}
+
+function short(text: string): string {
+  return text.slice(0, MAX_TEXT);
+}
