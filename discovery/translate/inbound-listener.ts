@@ -15,6 +15,7 @@ import { originalDstFilter, tlsInspectorFilter } from "./listener-filter.ts";
 import { allowRules, denyRules } from "./rbac.ts";
 import { type Init, pack, translated, type TranslatedResource } from "./resource.ts";
 import { cidrRange, socketAddress } from "./socket-address.ts";
+import { tcpAdmission } from "./tcp-admission.ts";
 import { type NetworkFilterInit, tcpProxy, type TcpProxyInit, toCluster } from "./tcp-proxy.ts";
 
 type FilterChainInit = Init<typeof FilterChainSchema>;
@@ -22,10 +23,12 @@ type AccessLogs = ReturnType<typeof accessLogs>;
 
 export const INBOUND_LISTENER = "virtualInbound";
 
-/** How long a client may say nothing before it is taken for one that does not speak TLS. */
-const SILENT_CLIENT_MS = 15_000;
-/** Where plain connections to a port of an unknown TCP protocol are allowed: there the server may have to speak first. */
-const SILENT_PLAIN_CLIENT_MS = 1_000;
+/**
+ * How long a client may say nothing before it is taken for one that does not
+ * speak TLS: what a client of a server-first protocol waits for on a PERMISSIVE
+ * port. The same for all ports, because a change of it would end every connection.
+ */
+const SILENT_CLIENT_MS = 2_000;
 
 /** A captured port and whose it is. */
 export interface OwnedPort {
@@ -37,9 +40,12 @@ export interface OwnedPort {
  * Where captured connections to all workloads of the host arrive. A connection
  * that no chain wants (plain to a STRICT port, a port that nobody declared, the
  * listener's own port dialed from outside) is closed.
+ *
+ * Only filter chains differ between hosts and times, as far as possible: Envoy
+ * then replaces just those, and the connections of all others live on.
  */
 export function translateInboundListener(ports: readonly OwnedPort[], proxy: ProxyIr): TranslatedResource {
-  const tlsPorts = ports.filter(({ port }) => port.mtls !== "DISABLE").map(({ port }) => port.port);
+  const plainPorts = ports.filter(({ port }) => port.mtls === "DISABLE").map(({ port }) => port.port);
   const nobody = accessLogs(proxy.accessLog, { direction: "inbound", workload: "" });
   return translated(
     ListenerSchema,
@@ -49,8 +55,8 @@ export function translateInboundListener(ports: readonly OwnedPort[], proxy: Pro
       trafficDirection: TrafficDirection.INBOUND,
       address: socketAddress("0.0.0.0", proxy.inboundPort),
       additionalAddresses: [{ address: socketAddress("::", proxy.inboundPort) }],
-      listenerFilters: [originalDstFilter(), ...tlsInspectorFilter(tlsPorts)],
-      listenerFiltersTimeout: duration(ports.some(mayBeServerFirst) ? SILENT_PLAIN_CLIENT_MS : SILENT_CLIENT_MS),
+      listenerFilters: [originalDstFilter(), tlsInspectorFilter({ allBut: plainPorts })],
+      listenerFiltersTimeout: duration(SILENT_CLIENT_MS),
       continueOnListenerFiltersTimeout: true,
       filterChains: ports.flatMap((owned) => chainsOf(owned, proxy)),
       defaultFilterChain: {
@@ -59,10 +65,6 @@ export function translateInboundListener(ports: readonly OwnedPort[], proxy: Pro
       },
     }),
   );
-}
-
-function mayBeServerFirst({ port }: OwnedPort): boolean {
-  return port.protocol === "tcp" && port.mtls === "PERMISSIVE";
 }
 
 function chainsOf({ workload, port }: OwnedPort, proxy: ProxyIr): FilterChainInit[] {
@@ -96,6 +98,7 @@ function chainsOf({ workload, port }: OwnedPort, proxy: ProxyIr): FilterChainIni
 function filtersOf(workload: ProxyWorkloadIr, port: InboundPortIr, authenticated: boolean, accessLog: AccessLogs): NetworkFilterInit[] {
   if (port.protocol !== "tcp") return [inboundHttp(port, inboundTableName(workload, port), authenticated, accessLog)];
   return [
+    ...tcpAdmission(port, authenticated),
     ...networkRbac(port),
     tcpProxy({
       statPrefix: `inbound_${port.port}_tcp`,

@@ -18,21 +18,22 @@ export function originalDstFilter(): ListenerFilterInit {
 }
 
 /**
- * Tells TLS from plain and reads the SNI, on these original ports only: it waits
- * for the client's first bytes, which a client of a server-first protocol (MySQL,
- * SMTP) never sends first. Nothing for no ports.
+ * Tells TLS from plain and reads the SNI. It waits for the client's first bytes,
+ * which a client of a server-first protocol (MySQL, SMTP) never sends first: so
+ * it looks at some original ports only, or at all but some.
  */
-export function tlsInspectorFilter(ports: readonly number[]): ListenerFilterInit[] {
-  const sorted = [...new Set(ports)].sort((left, right) => left - right);
-  if (sorted.length === 0) return [];
-  return [
-    {
-      name: "envoy.filters.listener.tls_inspector",
-      configType: { case: "typedConfig", value: pack(TlsInspectorSchema, {}) },
-      filterDisabled: { rule: { case: "notMatch", value: anyPort(sorted) } },
-    },
-  ];
+export function tlsInspectorFilter(ports: { readonly only: readonly number[] } | { readonly allBut: readonly number[] }): ListenerFilterInit {
+  const isOnly = "only" in ports;
+  const listed = [...new Set(isOnly ? ports.only : ports.allBut)].sort((left, right) => left - right);
+  const matched: PredicateInit = listed.length === 0 ? { rule: { case: "notMatch", value: ANY } } : anyPort(listed);
+  return {
+    name: "envoy.filters.listener.tls_inspector",
+    configType: { case: "typedConfig", value: pack(TlsInspectorSchema, {}) },
+    filterDisabled: isOnly ? { rule: { case: "notMatch", value: matched } } : matched,
+  };
 }
+
+const ANY: PredicateInit = { rule: { case: "anyMatch", value: true } };
 
 function anyPort(ports: readonly number[]): PredicateInit {
   const rules = ports.map((port): PredicateInit => ({ rule: { case: "destinationPortRange", value: { start: port, end: port + 1 } } }));

@@ -22,6 +22,13 @@ import { tcpProxy, toCluster, toClusters } from "./tcp-proxy.ts";
 type FilterChainInit = Init<typeof FilterChainSchema>;
 type AccessLogs = ReturnType<typeof accessLogs>;
 
+/**
+ * Ports of protocols that begin with TLS: there the client always speaks first.
+ * They are looked at whether or not a service needs it, because a change of the
+ * listener's filters (unlike one of its chains) ends all of its connections.
+ */
+const TLS_PORTS: readonly number[] = [443, 465, 636, 853, 990, 993, 995, 5061, 5671, 6443, 6514, 8443, 8883, 9093, 9443];
+
 export function outboundListenerName(workload: string): string {
   return `outbound|${workload}`;
 }
@@ -48,7 +55,7 @@ export function translateOutboundListener(workload: ProxyWorkloadIr, proxy: Prox
       // Loopback only: nobody from outside can speak under this workload's name.
       address: socketAddress("127.0.0.1", outboundPort),
       additionalAddresses: [{ address: socketAddress("::1", outboundPort) }],
-      listenerFilters: [originalDstFilter(), identityFilter(workload.identity), ...tlsInspectorFilter(sniPorts)],
+      listenerFilters: [originalDstFilter(), identityFilter(workload.identity), tlsInspectorFilter({ only: [...TLS_PORTS, ...sniPorts] })],
       filterChains: chainsOf(outbound, tcpRoutes, accessLog),
       defaultFilterChain: unknownDestination(outbound, accessLog),
     }),

@@ -125,9 +125,9 @@ function rewriteFields({ uri, authority }: Rewrite, match: RouteMatchIr): RouteA
 }
 
 /** `/api` rewritten to `/` leaves `/x` of `/api/x`, not `//x`. */
-function uriRewrite(uri: string, { path }: RouteMatchIr): RouteActionInit {
+function uriRewrite(uri: string, { path, ignorePathCase }: RouteMatchIr): RouteActionInit {
   if (path.kind === "prefix" && uri === "/" && !path.value.endsWith("/")) {
-    return { regexRewrite: { pattern: { regex: `^${quoteRegex(path.value)}(/?)(.*)` }, substitution: "/\\2" } };
+    return { regexRewrite: { pattern: { regex: `${ignorePathCase ? "(?i)" : ""}^${quoteRegex(path.value)}(/?)(.*)` }, substitution: "/\\2" } };
   }
   return { prefixRewrite: uri };
 }

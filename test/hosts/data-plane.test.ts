@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
-import { type Family, FAMILIES, type HttpAnswer, identityOf, type MeshScenario, ofFamily, startMeshScenario, UID, VIP } from "../support/mesh-scenario.ts";
+import { callerOf, callersInParallel } from "../support/mesh-callers.ts";
+import { FAMILIES, identityOf, type MeshScenario, ofFamily, startMeshScenario, UID, VIP } from "../support/mesh-scenario.ts";
 import { waitUntil } from "../support/wait-until.ts";
-
-/** Whom the server's proxy took the caller for, as the application was told. */
-export function callerOf({ body }: HttpAnswer): string {
-  return /URI=([^;]*)/.exec(body?.headers?.["x-forwarded-client-cert"] ?? "")?.[1] ?? "nobody";
-}
 
 describe("data plane on real hosts", function () {
   this.timeout(180_000);
@@ -144,19 +140,3 @@ describe("data plane on real hosts", function () {
     assert.equal(client?.["upstream_peer_identity"], identityOf("db"));
   });
 });
-
-/** Each workload's callers as the server saw them, from both workloads at once. */
-export async function callersInParallel(mesh: MeshScenario, family: Family): Promise<Record<"web" | "api", string[]>> {
-  const authority = family === "v4" ? "reviews" : "reviews-six";
-  const many = { requests: 60, parallel: 6 } as const;
-  const seenAs = async (workload: "web" | "api"): Promise<string[]> => {
-    const call = { uid: UID[workload], host: ofFamily(VIP.reviews, family), ...many };
-    const answers = await Promise.all([
-      mesh.http(mesh.hosts.a, { ...call, mode: "http1", port: 8080, authority }),
-      mesh.http(mesh.hosts.a, { ...call, mode: "http2", port: 8081, authority: "grpc" }),
-    ]);
-    return [...new Set(answers.flat().map((answer) => (answer.status === 200 ? callerOf(answer) : `status ${answer.status ?? answer.error}`)))].sort();
-  };
-  const [web, api] = await Promise.all([seenAs("web"), seenAs("api")]);
-  return { web, api };
-}

@@ -66,9 +66,8 @@ export async function startMeshProxy({ host, folder, uid, state, alter = (resour
     const wanted = resourcesOf(next).map(alter).map(encodeResource);
     const keys = new Set(wanted.map(({ typeUrl, name }) => `${typeUrl} ${name}`));
     resources.update((transaction) => {
-      for (const typeUrl of [...resources.types()]) {
-        for (const { name } of [...resources.list(typeUrl)]) if (!keys.has(`${typeUrl} ${name}`)) transaction.remove(typeUrl, name);
-      }
+      const held = Array.from(resources.types(), (typeUrl) => Array.from(resources.list(typeUrl))).flat();
+      for (const { typeUrl, name } of held) if (!keys.has(`${typeUrl} ${name}`)) transaction.remove(typeUrl, name);
       for (const { typeUrl, name, bytes, version } of wanted) transaction.upsert(createResource(typeUrl, name, bytes, version));
     });
   };

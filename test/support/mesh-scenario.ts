@@ -200,22 +200,21 @@ async function start(tasks: TaskGroup, options: MeshScenarioOptions): Promise<Me
   const authority = createTestAuthority();
   const trustBundles = { [TRUST_DOMAIN]: authority.root };
 
-  const both = ({ addresses }: LabHost, port: number): { address: string; port: number }[] => [{ address: addresses.v4, port }];
   const services = [
-    { name: "reviews", port: 8080, protocol: "http1", vips: VIP.reviews, accounts: ["reviews"], endpoints: both(b, 8080) },
+    { name: "reviews", port: 8080, protocol: "http1", vips: VIP.reviews, accounts: ["reviews"], endpoints: at(b, 8080) },
     { name: "reviews-six", port: 8080, protocol: "http1", vips: VIP.reviews, accounts: ["reviews"], endpoints: [{ address: b.addresses.v6, port: 8080 }] },
-    { name: "grpc", port: 8081, protocol: "http2", vips: VIP.reviews, accounts: ["reviews"], endpoints: both(b, 8081) },
-    { name: "legacy", port: 8082, protocol: "http1", vips: VIP.legacy, accounts: ["reviews"], endpoints: both(b, 8082) },
-    { name: "impostor", port: 8080, protocol: "http1", vips: VIP.impostor, accounts: ["somebody-else"], endpoints: both(b, 8080) },
-    { name: "nobody", port: 8080, protocol: "http1", vips: VIP.impostor, accounts: [], endpoints: both(b, 8080) },
-    { name: "api", port: 8090, protocol: "http1", vips: VIP.api, accounts: ["api"], endpoints: both(a, 8090) },
-    { name: "db", port: 5432, protocol: "tcp", vips: VIP.db, accounts: ["db"], endpoints: both(b, 5432) },
-    { name: "old-db", port: 5433, protocol: "tcp", vips: VIP.legacy, accounts: ["db"], endpoints: both(b, 5433) },
+    { name: "grpc", port: 8081, protocol: "http2", vips: VIP.reviews, accounts: ["reviews"], endpoints: at(b, 8081) },
+    { name: "legacy", port: 8082, protocol: "http1", vips: VIP.legacy, accounts: ["reviews"], endpoints: at(b, 8082) },
+    { name: "impostor", port: 8080, protocol: "http1", vips: VIP.impostor, accounts: ["somebody-else"], endpoints: at(b, 8080) },
+    { name: "nobody", port: 8080, protocol: "http1", vips: VIP.impostor, accounts: [], endpoints: at(b, 8080) },
+    { name: "api", port: 8090, protocol: "http1", vips: VIP.api, accounts: ["api"], endpoints: at(a, 8090) },
+    { name: "db", port: 5432, protocol: "tcp", vips: VIP.db, accounts: ["db"], endpoints: at(b, 5432) },
+    { name: "old-db", port: 5433, protocol: "tcp", vips: VIP.legacy, accounts: ["db"], endpoints: at(b, 5433) },
     ...(options.services ?? []),
   ] satisfies ServiceOptions[];
   const built = services.map((service) => meshService(service, trustBundles));
   const outbound: OutboundShapeIr = {
-    httpPorts: [...new Set(services.filter(({ protocol }) => protocol !== "tcp").map(({ port }) => port))].sort(),
+    httpPorts: [...new Set(services.filter(({ protocol }) => protocol !== "tcp").map(({ port }) => port))].sort((left, right) => left - right),
     tcpRoutes: built.flatMap((service) => service.outbound.tcpRoutes),
     vipRanges: VIP_RANGES,
     unknownDestinations: "allow",
@@ -282,6 +281,11 @@ async function start(tasks: TaskGroup, options: MeshScenarioOptions): Promise<Me
     hold: (from, call) => from.spawn(process.execPath, [CLIENT, JSON.stringify({ ...call, mode: "hold" })]),
     close: () => tasks.close(),
   };
+}
+
+/** One endpoint at the host's IPv4 address. */
+function at({ addresses }: LabHost, port: number): { address: string; port: number }[] {
+  return [{ address: addresses.v4, port }];
 }
 
 async function capture(host: LabHost, proxy: ProxyIr, uids: Readonly<Record<string, number>>, recordPath: string, tasks: TaskGroup): Promise<void> {
