@@ -3,7 +3,7 @@ import type { Closable } from "../../base/task-group.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import { type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
 import type { Workload } from "../../model/workload.ts";
-import type { Registry, RegistryService } from "../registry/registry.ts";
+import type { Registry, RegistryService, WorkloadTemplate } from "../registry/registry.ts";
 import { joinEndpoints } from "./join-endpoints.ts";
 import { Names } from "./names.ts";
 import type { VipAllocator } from "./vip.ts";
@@ -53,7 +53,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const workloads = new SourceCollection<Workload>();
   const findings = new SourceCollection<ServiceFindings>();
   const names = new Names();
-  const index = new WorkloadIndex();
+  const index = new WorkloadIndex<Workload>();
+  const groups = new WorkloadIndex<WorkloadTemplate>();
   /** Claims by service key, by registry and id. */
   const claims = new Map<ServiceKey, Map<string, Claim>>();
   let allocation: Promise<void> = Promise.resolve();
@@ -66,7 +67,9 @@ export function createCatalog(options: CatalogOptions): Catalog {
       const claimId = `${precedence} ${id}`;
       if (before !== undefined) {
         const key = serviceKey(before);
-        claims.get(key)?.delete(claimId);
+        const held = claims.get(key);
+        held?.delete(claimId);
+        if (held?.size === 0) claims.delete(key);
         touched.add(key);
       }
       if (after !== undefined) {
@@ -76,10 +79,10 @@ export function createCatalog(options: CatalogOptions): Catalog {
         touched.add(key);
       }
     }
-    for (const key of touched) index.setSelector(key, ownerOf(key)?.service);
-    refreshServices(touched);
-    refreshEndpoints(touched);
-    allocate(touched);
+    for (const key of touched) for (const selecting of [index, groups]) selecting.setSelector(key, ownerOf(key)?.service);
+    const affected = refreshServices(touched);
+    refreshEndpoints(affected);
+    allocate(affected);
   };
 
   const takeWorkloads = (changes: readonly Change<Workload>[]): void => {
@@ -87,9 +90,12 @@ export function createCatalog(options: CatalogOptions): Catalog {
     refreshEndpoints(index.apply(changes));
   };
 
-  const refreshServices = (keys: Iterable<ServiceKey>): void => {
+  const takeTemplates = (changes: readonly Change<WorkloadTemplate>[]): void => refreshEndpoints(groups.apply(changes));
+
+  /** Gives the services that it is about: those asked for, and those whose names changed hands. */
+  const refreshServices = (keys: ReadonlySet<ServiceKey>): Set<ServiceKey> => {
     const owners = [...keys].map((key) => [key, ownerOf(key)] as const);
-    names.apply(
+    const changed = names.apply(
       owners.map(([key, owner]) =>
         owner === undefined
           ? { key }
@@ -105,23 +111,37 @@ export function createCatalog(options: CatalogOptions): Catalog {
             },
       ),
     );
-    services.apply(owners.map(([key, owner]) => [key, owner === undefined ? undefined : buildService(key, owner.service)]));
+    const affected = new Set([...keys, ...changed.services, ...changed.claimants]);
+    services.apply([...affected].map((key) => [key, buildService(key)]));
+    return affected;
+  };
+
+  /**
+   * The service that owns its key and its hostname. One without its hostname is
+   * none: resources are named after that, and two of a name would be one.
+   */
+  const inForce = (key: ServiceKey): RegistryService | undefined => {
+    const service = ownerOf(key)?.service;
+    return service !== undefined && names.ownerOf(service.hostname) === key ? service : undefined;
   };
 
   const addressesOf = (key: ServiceKey, service: RegistryService): readonly string[] =>
     service.addresses.length > 0 ? service.addresses : vips.get(key);
 
-  const buildService = (key: ServiceKey, registered: RegistryService): Service => {
+  const buildService = (key: ServiceKey): Service | undefined => {
+    const registered = inForce(key);
+    if (registered === undefined) return undefined;
     const { claim: _claim, addresses: _addresses, backends: _backends, allowsPlaintext: _allowsPlaintext, notes: _notes, ...service } = registered;
-    return { ...service, vips: addressesOf(key, registered) };
+    // An address that is another's would take that one's connections.
+    return { ...service, vips: addressesOf(key, registered).filter((address) => names.ownerOf(address) === key) };
   };
 
   const refreshEndpoints = (keys: Iterable<ServiceKey>): void => {
     const joined = [...keys].map((key) => {
-      const service = ownerOf(key)?.service;
+      const service = inForce(key);
       if (service === undefined) return { key, endpoints: undefined, notes: [] };
       const served = service.backends.kind === "explicit" ? service.backends.workloads : index.selected(key);
-      return { key, ...joinEndpoints(service, served, trustDomain) };
+      return { key, ...joinEndpoints(service, served, groups.selected(key).length > 0, trustDomain) };
     });
     endpoints.apply(joined.map((entry) => [entry.key, entry.endpoints]));
     findings.apply(joined.map((entry) => [entry.key, findingsOf(entry.key, entry.notes)]));
@@ -130,7 +150,11 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const findingsOf = (key: ServiceKey, endpointNotes: readonly string[]): ServiceFindings | undefined => {
     const [owner, ...others] = sortedClaims(claims.get(key));
     if (owner === undefined) return undefined;
-    const lost = names.lost(key).map(({ host, owner: holder }) => `the name ${host} belongs to ${holder}`);
+    const lost = names.lost(key).map(({ host, owner: holder }) =>
+      host === owner.service.hostname
+        ? `it gets no traffic: the name ${host} belongs to ${holder}`
+        : `the name ${host} belongs to ${holder}`,
+    );
     const notes = [...owner.service.notes, ...lost, ...endpointNotes];
     if (others.length === 0 && notes.length === 0) return undefined;
     return { pending: others.map(({ service }) => service.source), notes };
@@ -141,8 +165,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
 
   const allocate = (touched: ReadonlySet<ServiceKey>): void => {
     const wanting = [...touched].filter((key) => {
-      const owner = ownerOf(key);
-      return owner !== undefined && needsAddress(owner.service);
+      const service = inForce(key);
+      return service !== undefined && needsAddress(service);
     });
     const released = [...touched].filter((key) => ownerOf(key) === undefined);
     if (wanting.length === 0 && released.length === 0) return;
@@ -150,18 +174,20 @@ export function createCatalog(options: CatalogOptions): Catalog {
       .then(async () => {
         await vips.allocate(wanting);
         for (const key of released) if (ownerOf(key) === undefined) await vips.release(key);
-        refreshServices(wanting);
+        refreshServices(new Set(wanting));
       })
       .catch(options.onVipFailure);
   };
 
   const stops = registries.flatMap((registry, precedence) => [
+    registry.templates.subscribe(takeTemplates),
     registry.workloads.subscribe(takeWorkloads),
     registry.services.subscribe((changes) => takeServices(precedence, changes)),
   ]);
   for (const [precedence, registry] of registries.entries()) {
-    takeWorkloads([...registry.workloads.entries()].map(([key, after]) => ({ key, after })));
-    takeServices(precedence, [...registry.services.entries()].map(([key, after]) => ({ key, after })));
+    takeTemplates(contentOf(registry.templates));
+    takeWorkloads(contentOf(registry.workloads));
+    takeServices(precedence, contentOf(registry.services));
   }
 
   return {
@@ -190,4 +216,9 @@ function shortHosts({ hostname }: RegistryService, meshDomain: string): string[]
   if (!hostname.endsWith(ending)) return [];
   const short = hostname.slice(0, -ending.length);
   return [short, `${short}.svc`];
+}
+
+/** What is there, as changes from nothing. */
+function contentOf<T>(collection: Collection<T>): Change<T>[] {
+  return [...collection.entries()].map(([key, after]) => ({ key, after }));
 }

@@ -17,11 +17,13 @@ export interface JoinedEndpoints {
  * Two workloads at one (network, address, port) are one endpoint: the first by
  * key. A service that is served by the mesh excludes plain endpoints, so that
  * nobody who can write to a registry can turn its mutual TLS off.
+ *
+ * @param hasGroup a WorkloadGroup serves it, so that it is the mesh's even while no instance of that is there
  */
-export function joinEndpoints(service: RegistryService, workloads: readonly Workload[], trustDomain: string): JoinedEndpoints {
+export function joinEndpoints(service: RegistryService, workloads: readonly Workload[], hasGroup: boolean, trustDomain: string): JoinedEndpoints {
   const notes: string[] = [];
   const byPlace = new Map<string, Endpoint>();
-  const isMeshed = workloads.some((workload) => workload.meshed);
+  const isMeshed = hasGroup || workloads.some((workload) => workload.meshed);
   for (const workload of workloads.toSorted((left, right) => (left.key < right.key ? -1 : 1))) {
     if (isMeshed && !workload.meshed && !service.allowsPlaintext) {
       notes.push(`${workload.source.registry} ${workload.source.object}: a plain endpoint of a service in the mesh gets no traffic`);
@@ -44,8 +46,9 @@ export function joinEndpoints(service: RegistryService, workloads: readonly Work
 /** Undefined where the workload has no address, or no port of the wanted name. */
 function endpointOf(workload: Workload, port: ServicePort, trustDomain: string): Endpoint | undefined {
   const [address] = workload.addresses;
-  const target = port.targetPort ?? workload.ports[port.name] ?? port.number;
-  const number = typeof target === "number" ? target : workload.ports[target];
+  // As in Istio, a port that the workload names goes before the number that the service thinks it has.
+  const number =
+    typeof port.targetPort === "string" ? workload.ports[port.targetPort] : (workload.ports[port.name] ?? port.targetPort ?? port.number);
   if (address === undefined || number === undefined) return undefined;
   return {
     servicePort: port.number,

@@ -1,15 +1,21 @@
 import type { Change } from "../../base/collection.ts";
 import type { ServiceKey } from "../../model/service.ts";
-import { selects, type Workload, type WorkloadKey } from "../../model/workload.ts";
+import { selects } from "../../model/workload.ts";
 import type { RegistryService } from "../registry/registry.ts";
+
+/** What selectors look at: a workload, or a group of workloads to come. */
+export interface Selectable {
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
 
 /**
  * Finds the workloads that a selector selects, and the selectors that a changed
  * workload is or was selected by, without looking at all of either: both stand
  * under one label of the selector.
  */
-export class WorkloadIndex {
-  readonly #workloads = new Map<string, Map<WorkloadKey, Workload>>();
+export class WorkloadIndex<T extends Selectable> {
+  readonly #workloads = new Map<string, Map<string, T>>();
   readonly #selectors = new Map<ServiceKey, { readonly namespace: string; readonly labels: Readonly<Record<string, string>> }>();
   readonly #servicesByLabel = new Map<string, Set<ServiceKey>>();
 
@@ -25,7 +31,7 @@ export class WorkloadIndex {
   }
 
   /** The workloads of a service that selects. */
-  selected(key: ServiceKey): Workload[] {
+  selected(key: ServiceKey): T[] {
     const selector = this.#selectors.get(key);
     if (selector === undefined) return [];
     const candidates = this.#workloads.get(anchor(selector.namespace, selector.labels));
@@ -33,20 +39,21 @@ export class WorkloadIndex {
   }
 
   /** Takes changes and gives the services that select, or selected, what changed. */
-  apply(changes: readonly Change<Workload>[]): Set<ServiceKey> {
+  apply(changes: readonly Change<T>[]): Set<ServiceKey> {
     const touched = new Set<ServiceKey>();
-    for (const { before, after } of changes) {
-      if (before !== undefined) this.#move(before, touched, (anchored) => anchored.delete(before.key));
-      if (after !== undefined) this.#move(after, touched, (anchored) => anchored.set(after.key, after));
+    for (const { key, before, after } of changes) {
+      if (before !== undefined) this.#move(before, touched, (anchored) => anchored.delete(key));
+      if (after !== undefined) this.#move(after, touched, (anchored) => anchored.set(key, after));
     }
     return touched;
   }
 
-  #move(workload: Workload, touched: Set<ServiceKey>, change: (anchored: Map<WorkloadKey, Workload>) => void): void {
+  #move(workload: T, touched: Set<ServiceKey>, change: (anchored: Map<string, T>) => void): void {
     for (const place of anchorsOf(workload)) {
-      const anchored = this.#workloads.get(place) ?? new Map<WorkloadKey, Workload>();
+      const anchored = this.#workloads.get(place) ?? new Map<string, T>();
       change(anchored);
-      this.#workloads.set(place, anchored);
+      if (anchored.size === 0) this.#workloads.delete(place);
+      else this.#workloads.set(place, anchored);
       for (const key of this.#servicesByLabel.get(place) ?? []) {
         if (selects(this.#selectors.get(key)?.labels ?? {}, workload.labels)) touched.add(key);
       }
@@ -61,7 +68,7 @@ function anchor(namespace: string, labels: Readonly<Record<string, string>>): st
 }
 
 /** Every place under which a selector may look for a workload. */
-function anchorsOf({ namespace, labels }: Workload): string[] {
+function anchorsOf({ namespace, labels }: Selectable): string[] {
   return [namespace, ...Object.entries(labels).map(([name, value]) => `${namespace} ${name}=${value}`)];
 }
 
