@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
+import type { ChildProcess, StdioOptions } from "node:child_process";
 import { globSync } from "node:fs";
 import { join } from "node:path";
 import { type CommandEnd, runInPrivateNamespace } from "./private-namespace.ts";
@@ -12,8 +12,14 @@ export interface SuiteCounts {
   readonly skipped: number;
 }
 
+export interface RunSuiteOptions {
+  /** mocha's filter by title; all tests where it is absent or empty. */
+  readonly grep?: string;
+  /** Shows nothing of what the tests write. */
+  readonly isSilent?: boolean;
+}
+
 const root = join(import.meta.dirname, "..", "..");
-const OUTPUT_DESCRIPTORS = ["ignore", "inherit", "inherit", "pipe"] as const;
 
 /** The suite's test files, sorted. */
 export function suiteFiles(suite: Suite): readonly string[] {
@@ -23,10 +29,11 @@ export function suiteFiles(suite: Suite): readonly string[] {
 /**
  * Runs one suite in a process of its own and counts. A process that crashes, is
  * killed, or leaves something open adds one failure to what it counted.
- *
- * @param grep mocha's filter by title; empty for all
  */
-export async function runSuite(suite: Suite, files: readonly string[], grep: string): Promise<SuiteCounts> {
+export async function runSuite(suite: Suite, files: readonly string[], options: RunSuiteOptions = {}): Promise<SuiteCounts> {
+  const { grep = "", isSilent = false } = options;
+  const output = isSilent ? "ignore" : "inherit";
+  const stdio: StdioOptions = ["ignore", output, output, "pipe"];
   const program = join(import.meta.dirname, "suite-process.ts");
   const args = [program, String(suite.testTimeoutMs), suite.reporter, grep, ...files];
   let reported = "";
@@ -36,18 +43,19 @@ export async function runSuite(suite: Suite, files: readonly string[], grep: str
     });
   };
   const end = suite.isPrivate
-    ? await runInPrivateNamespace(process.execPath, args, { cwd: root, stdio: [...OUTPUT_DESCRIPTORS], onStart: listen })
-    : await runPlainly(args, listen);
-  return judge(suite, end, reported);
+    ? await runInPrivateNamespace(process.execPath, args, { cwd: root, stdio, onStart: listen })
+    : await runPlainly(args, stdio, listen);
+  const { counts, problem } = judgeProcess(end, reported);
+  if (problem !== undefined && !isSilent) console.error(`  ${suite.name}: ${problem}`);
+  return counts;
 }
 
-/** Counts from what the process reported and how it ended. */
-export function judge(suite: Pick<Suite, "name">, end: CommandEnd, reported: string): SuiteCounts {
+/** The counts that a process reported, with one failure more, and why, where it did not end as they say. */
+export function judgeProcess(end: CommandEnd, reported: string): { readonly counts: SuiteCounts; readonly problem?: string } {
   const counts = readCounts(reported);
-  if (counts !== undefined && (end.code === 0 || (end.code === 1 && counts.failed > 0))) return counts;
-  console.error(`  ${suite.name}: its process ended badly (${end.signal ?? `exit code ${end.code}`})`);
+  if (counts !== undefined && (end.code === 0 || (end.code === 1 && counts.failed > 0))) return { counts };
   const { passed, failed, skipped } = counts ?? { passed: 0, failed: 0, skipped: 0 };
-  return { passed, failed: failed + 1, skipped };
+  return { counts: { passed, failed: failed + 1, skipped }, problem: `its process ended badly (${end.signal ?? `exit code ${end.code}`})` };
 }
 
 function readCounts(reported: string): SuiteCounts | undefined {
@@ -55,8 +63,8 @@ function readCounts(reported: string): SuiteCounts | undefined {
   return reported === "" ? undefined : (JSON.parse(reported) as SuiteCounts);
 }
 
-function runPlainly(args: readonly string[], onStart: (child: ChildProcess) => void): Promise<CommandEnd> {
-  const child = spawn(process.execPath, args, { cwd: root, stdio: [...OUTPUT_DESCRIPTORS] });
+function runPlainly(args: readonly string[], stdio: StdioOptions, onStart: (child: ChildProcess) => void): Promise<CommandEnd> {
+  const child = spawn(process.execPath, args, { cwd: root, stdio });
   onStart(child);
   return new Promise((resolve, reject) => {
     child.once("error", reject);
