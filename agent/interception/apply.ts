@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { CodedError } from "../../base/coded-error.ts";
+import { CodedError, messageOf } from "../../base/coded-error.ts";
 import { readCaptureRecord, removeCaptureRecord, writeCaptureRecord } from "./capture-record.ts";
 import type { CaptureRecord, OwnedPieces, WantedCapture } from "./capture-record.ts";
 import { captureSteps } from "./capture-steps.ts";
@@ -57,7 +57,13 @@ export async function applyCaptureWithConfirm(target: CaptureTarget, plan: Captu
   const record = await draftRecord(target, before, { plan, capture: "active", guard: "active" }, { isPending: true });
   // Written first: whatever the reverter finds done, its record covers it.
   await writeCaptureRecord(target.recordPath, record);
-  await armReverter(target, await revertPhases(target, record, options), options.timeoutMs + REVERTER_GRACE_MS);
+  try {
+    await armReverter(target, await revertPhases(target, record, options), options.timeoutMs + REVERTER_GRACE_MS);
+  } catch (failure) {
+    await disarmReverter(target);
+    await (before === undefined ? removeCaptureRecord(target.recordPath) : writeCaptureRecord(target.recordPath, before));
+    throw failure;
+  }
   try {
     await enforce(target, record);
     if ((await isConfirmed(options)) && (await disarmReverter(target)) === "disarmed") {
@@ -194,9 +200,9 @@ async function undo(target: CaptureTarget, before: CaptureRecord | undefined, fa
     await enforce(target, { ...previous, backend: target.backend });
     if (before === undefined) await removeCaptureRecord(target.recordPath);
   } catch (failure) {
-    throw new CodedError("MESH_CAPTURE_RESTORE_FAILED", "neither the new capture rules nor the old ones could be applied", {
+    throw new CodedError("MESH_CAPTURE_RESTORE_FAILED", `what is in force is between the new capture rules and the old ones: ${messageOf(cause)}`, {
       cause: new AggregateError([cause, failure]),
-      hint: "what is in force now is between the two; mend the cause and apply again",
+      hint: `mend the cause and apply again${cause instanceof CodedError && cause.hint !== undefined ? `: ${cause.hint}` : ""}`,
     });
   }
 }

@@ -170,21 +170,24 @@ for (const backend of ["nft", "iptables"] as const) {
       assert.equal(await land(a, { uid: UID.stranger, host: "127.0.0.1", port: PORT.strict }), "ECONNREFUSED");
     });
 
-    it("captures by cgroup", async function () {
+    it("captures by cgroup", async () => {
       const { a, b, land } = scenario;
-      const cgroup = `ironmesh-test-${process.pid}`;
+      // Its name is escaped as systemd escapes a unit's.
+      const cgroup = `ironmesh\\x2dtest-${process.pid}`;
       const path = `/sys/fs/cgroup/${cgroup}`;
-      if ((await a.run("test", ["-e", "/sys/fs/cgroup/cgroup.procs"])).code !== 0) this.skip();
-      await a.run("mkdir", [path]);
+      // Where version 1 is mounted, version 2 goes over it in this mount namespace.
+      const isOverlaid = (await a.run("test", ["-e", "/sys/fs/cgroup/cgroup.procs"])).code !== 0;
+      if (isOverlaid) assert.equal((await a.run("mount", ["-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"])).code, 0);
       try {
+        await a.run("mkdir", [path]);
         await apply({ outbound: [{ workload: "three", match: { cgroups: [cgroup] }, outboundPort: PORT.outOne }] });
-        const enter = `echo $$ > ${path}/cgroup.procs; exec "$@"`;
         const client = [process.execPath, CLIENT, JSON.stringify({ mode: "once", host: b.addresses.v4, port: PORT.plain })];
-        const inside = await a.run("sh", ["-c", enter, "sh", ...client]);
+        const inside = await a.run("sh", ["-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', path, ...client]);
         assert.match(inside.stdout, /out-one/);
         assert.equal(await land(a, { uid: UID.stranger, host: b.addresses.v4, port: PORT.plain }), "b-app");
       } finally {
         await a.run("rmdir", [path]);
+        if (isOverlaid) await a.run("umount", ["/sys/fs/cgroup"]);
       }
     });
 

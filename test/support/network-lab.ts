@@ -123,7 +123,7 @@ async function connectHost(host: LabHost, tasks: TaskGroup): Promise<void> {
   await ip(["netns", "add", namespace]);
   tasks.defer(() => ip(["netns", "delete", namespace]));
   // Duplicate address detection would keep IPv6 from working for seconds.
-  for (const scope of ["all", "default"]) await must(host.run("sysctl", ["-q", "-w", `net.ipv6.conf.${scope}.accept_dad=0`]), `sysctl on ${host.name}`);
+  for (const scope of ["all", "default"]) await must(host.run("tee", [`/proc/sys/net/ipv6/conf/${scope}/accept_dad`], { input: "0" }), `accept_dad on ${host.name}`);
   const port = `p-${host.name}`.slice(0, 15);
   await ip(["link", "add", "eth0", "netns", namespace, "type", "veth", "peer", "name", port, "netns", BRIDGE_NAMESPACE]);
   await ip(["-n", BRIDGE_NAMESPACE, "link", "set", port, "master", "br0", "up"]);
