@@ -1,0 +1,215 @@
+import { chown, rm } from "node:fs/promises";
+
+import { fromBinary } from "@bufbuild/protobuf";
+
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/coded-error.ts";
+import type { GrpcClient } from "../base/grpc/client.ts";
+import { serveGrpc } from "../base/grpc/server.ts";
+import type { Logger } from "../base/logger.ts";
+import { TaskGroup } from "../base/task-group.ts";
+import type { Closable } from "../base/task-group.ts";
+import { HostConfigSchema, NameRecordSchema, TrustBundleSchema } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
+import type { HostConfig, NameRecord, TrustBundle } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
+import { startDeltaClient } from "../xds/delta-client.ts";
+import type { DeltaClientState } from "../xds/delta-client.ts";
+import { createDeltaServer, DELTA_ADS_PATH } from "../xds/delta-server.ts";
+import type { StreamStatus } from "../xds/delta-server.ts";
+import { createResource } from "../xds/resource.ts";
+import { createResourceSet } from "../xds/resource-set.ts";
+import { TYPE_URLS } from "../xds/type-urls.ts";
+import type { LastKnownGood } from "./last-known-good.ts";
+import { OWN_TYPES, refuseResource, RELAYED_TYPES } from "./resource-guard.ts";
+import type { GuardPolicy } from "./resource-guard.ts";
+import type { WorkloadSecret } from "./secrets.ts";
+
+export interface RelayOptions {
+  readonly client: GrpcClient;
+  readonly hostId: string;
+  readonly socketPath: string;
+  /** Envoy's group, which may open the socket; absent where Envoy is the agent's own user. */
+  readonly socketGroup?: number;
+  readonly policy: GuardPolicy;
+  readonly lastKnownGood: LastKnownGood;
+  /** True while Envoy serves. */
+  readonly isEnvoyReady: () => boolean;
+  /** Something changed in what the agent itself consumes. */
+  readonly onOwnChange: () => void;
+  readonly onState: (state: DeltaClientState) => void;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** What Envoy refuses, in its own words. */
+export interface EnvoyRejection {
+  readonly typeUrl: string;
+  readonly name: string;
+  readonly version: string;
+  readonly message: string;
+}
+
+/** Stands between the control plane and Envoy; closed by its owner. Closing leaves Envoy with what it has. */
+export interface XdsRelay extends Closable {
+  readonly upstream: () => DeltaClientState;
+  /** Where the configuration in force came from. */
+  readonly source: () => "nothing" | "disk" | "control-plane";
+  readonly envoy: () => StreamStatus | undefined;
+  /** Envoy has acknowledged everything that it asked for. */
+  readonly isEnvoyInSync: () => boolean;
+  readonly rejections: () => readonly EnvoyRejection[];
+  readonly hostConfig: () => HostConfig | undefined;
+  readonly nameRecords: () => readonly NameRecord[];
+  readonly trustBundles: () => readonly TrustBundle[];
+  setSecrets(secrets: readonly WorkloadSecret[]): void;
+}
+
+/** Envoy must have served this long with a configuration before it counts as good. */
+const SETTLED_MS = 2_000;
+const SAVE_EVERY_MS = 10_000;
+
+/**
+ * Keeps a checked copy of everything the control plane has for this host,
+ * serves it to Envoy, and puts it on disk once Envoy was seen to be well with
+ * it. With no control plane it starts from that disk.
+ */
+export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
+  const { client, hostId, socketPath, policy, lastKnownGood, clock, logger, onOwnChange } = options;
+  const tasks = new TaskGroup();
+  const resources = createResourceSet();
+  const secrets = createResourceSet();
+  const types = [...OWN_TYPES, ...RELAYED_TYPES];
+  let source: ReturnType<XdsRelay["source"]> = "nothing";
+
+  const stored = await lastKnownGood.load();
+  if (stored !== undefined) {
+    source = "disk";
+    resources.update((transaction) => {
+      for (const resource of stored.resources) if (types.includes(resource.typeUrl)) transaction.upsert(resource);
+    });
+    logger.info({ generation: stored.number, resources: stored.resources.length, savedAt: new Date(stored.savedAtMs).toISOString() }, "starting from the last known good configuration");
+  }
+
+  const server = createDeltaServer({
+    clock,
+    onOpen: () => ({
+      // The host's own secrets win over anything of their name from elsewhere.
+      sets: [secrets, resources],
+      onNack: ({ typeUrl, message, resources: refused, isFinal }) =>
+        logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`),
+    }),
+  });
+  await rm(socketPath, { force: true });
+  tasks.own(
+    await serveGrpc({
+      listen: { path: socketPath, mode: options.socketGroup === undefined ? 0o600 : 0o660 },
+      handlers: { [DELTA_ADS_PATH]: server.handler },
+      // Envoy speaks on one stream that is silent for days.
+      limits: { idleTimeoutMs: 2 ** 31 - 1 },
+      logger,
+    }),
+  );
+  if (options.socketGroup !== undefined) await chown(socketPath, process.getuid?.() ?? 0, options.socketGroup);
+
+  const envoy = (): StreamStatus | undefined => server.streams().at(-1);
+  const isEnvoyInSync = (): boolean => {
+    const stream = envoy();
+    return stream !== undefined && stream.types.length > 0 && stream.types.every(({ state }) => state === "SYNCED");
+  };
+  tasks.own(keepLastKnownGood({ options, isGood: () => source === "control-plane" && isEnvoyInSync() && options.isEnvoyReady(), revision: () => resources.revision(), all: () => types.flatMap((type) => [...resources.list(type)]) }));
+
+  tasks.defer(
+    resources.watch((changes) => {
+      if (OWN_TYPES.some((type) => changes.has(type))) onOwnChange();
+    }),
+  );
+  const upstream = tasks.own(
+    startDeltaClient({
+      client,
+      node: () => ({ id: `host~${hostId}`, cluster: "ironmesh-agent" }),
+      types,
+      set: resources,
+      clock,
+      accept(update) {
+        for (const resource of update.resources) {
+          const reason = refuseResource(resource, policy);
+          if (reason === undefined) continue;
+          logger.error({ typeUrl: update.typeUrl, name: resource.name }, `refused from the control plane: ${reason}`);
+          return reason;
+        }
+        return undefined;
+      },
+      onState(state) {
+        if (state.phase === "synced") source = "control-plane";
+        options.onState(state);
+      },
+    }),
+  );
+
+  return {
+    upstream: () => upstream.state(),
+    source: () => source,
+    envoy,
+    isEnvoyInSync,
+    rejections: () => (envoy()?.types ?? []).flatMap(({ typeUrl, rejected }) => rejected.map((one) => ({ typeUrl, ...one }))),
+    hostConfig() {
+      const resource = resources.get(TYPE_URLS.hostConfig, hostId);
+      return resource === undefined ? undefined : fromBinary(HostConfigSchema, resource.bytes);
+    },
+    nameRecords: () => [...resources.list(TYPE_URLS.nameRecord)].map(({ bytes }) => fromBinary(NameRecordSchema, bytes)),
+    trustBundles: () => [...resources.list(TYPE_URLS.trustBundle)].map(({ bytes }) => fromBinary(TrustBundleSchema, bytes)),
+    setSecrets(next) {
+      secrets.update((transaction) => {
+        transaction.replaceAll(TYPE_URLS.secret, next.map(({ name, bytes }) => createResource(TYPE_URLS.secret, name, bytes.reveal())));
+      });
+    },
+    close: () => tasks.close(),
+  };
+}
+
+interface KeepOptions {
+  readonly options: RelayOptions;
+  readonly isGood: () => boolean;
+  readonly revision: () => number;
+  readonly all: () => Parameters<LastKnownGood["save"]>[0];
+}
+
+/** Saves what has been good for a while; at most once in ten seconds, and nothing while nothing changes. */
+function keepLastKnownGood({ options, isGood, revision, all }: KeepOptions): Closable {
+  const { clock, lastKnownGood, logger } = options;
+  let savedRevision = -1;
+  let goodSince: { readonly revision: number; readonly atMs: number } | undefined;
+  let savedAtMs = Number.NEGATIVE_INFINITY;
+  let saving: Promise<void> | undefined;
+  let cancel: (() => void) | undefined;
+  const look = (): void => {
+    cancel = clock.after(500, look);
+    const now = clock.now();
+    const current = revision();
+    if (!isGood() || current === savedRevision) {
+      goodSince = undefined;
+      return;
+    }
+    if (goodSince?.revision !== current) goodSince = { revision: current, atMs: now };
+    if (saving !== undefined || Math.abs(now - savedAtMs) < SAVE_EVERY_MS) return;
+    // A mesh that changes all the time is saved all the same: the newest state is in sync at this moment.
+    if (now - goodSince.atMs < SETTLED_MS && Math.abs(now - savedAtMs) < 3 * SAVE_EVERY_MS) return;
+    savedAtMs = now;
+    saving = lastKnownGood.save(all(), now).then(
+      () => {
+        savedRevision = current;
+        saving = undefined;
+      },
+      (failure: unknown) => {
+        saving = undefined;
+        logger.error({ reason: messageOf(failure) }, "the last known good configuration cannot be saved: a reboot would come up with an older one");
+      },
+    );
+  };
+  look();
+  return {
+    async close() {
+      cancel?.();
+      await saving;
+    },
+  };
+}
