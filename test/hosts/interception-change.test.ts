@@ -124,6 +124,17 @@ for (const backend of ["nft", "iptables"] as const) {
       await a.run("nft", ["delete", "table", "inet", "firewall"]);
     });
 
+    it("comes before others that rewrite destinations, as Docker and kube-proxy do", async () => {
+      const { a, b } = scenario;
+      await a.run("iptables", ["-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", b.addresses.v4, "--dport", `${PORT.plain}`, "-j", "REDIRECT", "--to-ports", `${PORT.plain}`]);
+      assert.equal(await landing(UID.one), "a-other");
+      await applyCapture(target, PLAN);
+      assert.equal(await landing(UID.one), "out-one");
+      assert.equal(await landing(UID.stranger), "a-other");
+      await revertCapture(target, AT_ONCE);
+      await a.run("nft", ["delete", "table", "ip", "nat"]);
+    });
+
     it("sees that somebody took the rules, a route or the address away, and mends it", async () => {
       const { a } = scenario;
       await applyCapture(target, PLAN);
