@@ -1,12 +1,12 @@
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type Document, type Pair, type ParsedNode, type YAMLMap } from "yaml";
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type Document, type Pair, type ParsedNode, visit, type YAMLMap } from "yaml";
 import type { FieldPath, Problem } from "./finding.ts";
 
 /** What a file may ask of the parser. */
 export const yamlLimits = {
   /** Characters of a file. */
   length: 8 * 1_048_576,
-  /** Mappings, lists and scalars of one document, aliases written out. */
-  nodes: 500_000,
+  /** Mappings, lists and scalars of a file, aliases written out. */
+  nodes: 300_000,
   depth: 64,
 } as const;
 
@@ -41,20 +41,20 @@ export function parseYaml(text: string): YamlDocument[] {
     return [broken(first, { code: "IM0102", message: `the text is longer than ${yamlLimits.length} characters`, place: first })];
   }
   const lines = new LineCounter();
-  let documents: Document.Parsed[];
-  try {
-    // Unique keys are checked below: the library's check is quadratic.
-    const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false, merge: true, version: "1.2", logLevel: "silent" });
-    documents = Array.isArray(parsed) ? parsed : [];
-  } catch (failure) {
-    if (!(failure instanceof RangeError)) throw failure;
-    return [broken(first, { code: "IM0102", message: "the text is nested too deeply", place: first })];
-  }
   const placeAt = (offset: number): Place => {
     const { line, col } = lines.linePos(Math.min(offset, text.length));
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   };
-  return documents.map((document) => readDocument(document, placeAt));
+  const budget = { nodes: yamlLimits.nodes };
+  try {
+    // Unique keys are checked below: the library's check is quadratic.
+    const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false, merge: true, version: "1.2", logLevel: "silent" });
+    return Array.isArray(parsed) ? parsed.map((document) => readDocument(document, placeAt, budget)) : [];
+  } catch (failure) {
+    // The library recurses: this is the end of the stack.
+    if (!(failure instanceof RangeError)) throw failure;
+    return [broken(first, { code: "IM0102", message: "the text is nested too deeply", place: first })];
+  }
 }
 
 function broken(start: Place, ...problems: (Problem & { readonly place: Place })[]): YamlDocument {
@@ -72,7 +72,8 @@ class YamlFault extends Error {
   }
 }
 
-function readDocument(document: Document.Parsed, placeAt: (offset: number) => Place): YamlDocument {
+/** @param budget what is left for the whole file */
+function readDocument(document: Document.Parsed, placeAt: (offset: number) => Place, budget: { nodes: number }): YamlDocument {
   const { contents } = document;
   const start = placeAt(contents?.range[0] ?? document.range[0]);
   const faults = [...document.errors, ...document.warnings];
@@ -84,7 +85,7 @@ function readDocument(document: Document.Parsed, placeAt: (offset: number) => Pl
   }
   const places = new WeakMap<object, Places>();
   try {
-    const value = readNode(contents, { document, places, placeAt, nodes: 0 }, 0);
+    const value = readNode(contents, { targets: aliasTargets(document), places, placeAt, budget }, 0);
     return { value, isEmpty: false, start, problems: [], placeOf: (path, atKey = false) => findPlace(value, places, start, path, atKey) };
   } catch (failure) {
     if (failure instanceof YamlFault) return broken(start, { ...failure.problem, place: placeAt(failure.offset) });
@@ -112,22 +113,37 @@ function findPlace(root: unknown, places: WeakMap<object, Places>, start: Place,
 }
 
 interface Reading {
-  readonly document: Document.Parsed;
+  readonly targets: ReadonlyMap<unknown, ParsedNode>;
   readonly places: WeakMap<object, Places>;
   readonly placeAt: (offset: number) => Place;
-  nodes: number;
+  readonly budget: { nodes: number };
+}
+
+/** What each alias stands for: the last anchor of its name before it. (The library searches the document for each.) */
+function aliasTargets(document: Document.Parsed): Map<unknown, ParsedNode> {
+  const anchors = new Map<string, ParsedNode>();
+  const targets = new Map<unknown, ParsedNode>();
+  visit(document, {
+    Node(_, node) {
+      if (isAlias(node)) {
+        const target = anchors.get(node.source);
+        if (target !== undefined) targets.set(node, target);
+      } else if (node.anchor !== undefined) anchors.set(node.anchor, node as ParsedNode);
+    },
+  });
+  return targets;
 }
 
 /** Writes aliases out, each a copy of its own, within a budget: this is what ends a billion laughs. */
 function readNode(node: ParsedNode | null, reading: Reading, depth: number): unknown {
   const offset = node?.range[0] ?? 0;
-  reading.nodes += 1;
-  if (reading.nodes > yamlLimits.nodes) throw new YamlFault({ code: "IM0102", message: `the document has more than ${yamlLimits.nodes} values`, remedy: "split it, or write it without aliases" }, offset);
+  reading.budget.nodes -= 1;
+  if (reading.budget.nodes < 0) throw new YamlFault({ code: "IM0102", message: `the file has more than ${yamlLimits.nodes} values`, remedy: "split it, or write it without aliases" }, offset);
   if (depth > yamlLimits.depth) throw new YamlFault({ code: "IM0102", message: `the document is nested more than ${yamlLimits.depth} deep` }, offset);
   if (isAlias(node)) {
-    const target = node.resolve(reading.document);
+    const target = reading.targets.get(node);
     if (target === undefined) throw new YamlFault({ code: "IM0101", message: `no anchor ${node.source}` }, offset);
-    return readNode(target as ParsedNode, reading, depth + 1);
+    return readNode(target, reading, depth + 1);
   }
   if (isSeq<ParsedNode>(node)) {
     const list: unknown[] = [];

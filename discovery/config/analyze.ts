@@ -1,0 +1,166 @@
+import { issueCodes, type IssueCode } from "../../api/issue-codes.ts";
+import { type AnyResource, resourceKey, type ResourceKey, type ResourceOf } from "../../api/resource.ts";
+import type { Issue } from "../../base/issue.ts";
+import { resolveHost } from "../../model/hostname.ts";
+import { selects } from "../../model/workload.ts";
+
+/** What is known of the mesh besides its configuration. */
+export interface AnalysisContext {
+  readonly meshDomain: string;
+  readonly rootNamespace: string;
+  /** By canonical hostname or alias. */
+  service(host: string): { readonly hostname: string; readonly namespace: string; readonly ports: readonly { readonly number: number }[] } | undefined;
+  readonly workloads: readonly { readonly namespace: string; readonly labels: Readonly<Record<string, string>> }[];
+}
+
+type Destination = { readonly host: string; readonly subset?: string; readonly port?: { readonly number?: number } };
+type Add = (resource: AnyResource, code: IssueCode, path: string, message: string, remedy?: string) => void;
+
+/**
+ * Looks at all resources together for what each of them alone cannot show. Pure;
+ * everything it finds is a warning, because the other half may come later.
+ */
+export function analyze(resources: readonly AnyResource[], context: AnalysisContext): ReadonlyMap<ResourceKey, readonly Issue[]> {
+  const findings = new Map<ResourceKey, Issue[]>();
+  const add: Add = (resource, code, path, message, remedy) => {
+    const key = resourceKey(resource);
+    const issue: Issue = {
+      code,
+      severity: issueCodes[code].severity,
+      message,
+      path,
+      ...(remedy === undefined ? {} : { remedy }),
+      position: resource.position,
+    };
+    findings.set(key, [...(findings.get(key) ?? []), issue]);
+  };
+  const ordered = [...resources].sort((left, right) => (resourceKey(left) < resourceKey(right) ? -1 : 1));
+  const rules = ordered.filter((resource) => resource.kind === "DestinationRule");
+  const virtualServices = ordered.filter((resource) => resource.kind === "VirtualService");
+  const subsets = subsetsByHost(rules, context);
+  for (const resource of virtualServices) checkDestinations(resource, subsets, context, add);
+  for (const rule of rules) {
+    const host = resolveHost(rule.spec.host, rule.metadata.namespace, context.meshDomain);
+    if (!host.includes("*") && context.service(host) === undefined) add(rule, "IM0210", "spec.host", `no service has the host ${host}`);
+  }
+  checkRivals(virtualServices, (resource) => resource.spec.hosts ?? [], "IM0212", context, add);
+  checkRivals(rules, (resource) => [resource.spec.host], "IM0213", context, add);
+  for (const resource of ordered) checkSelector(resource, context, add);
+  return findings;
+}
+
+function subsetsByHost(rules: readonly ResourceOf<"DestinationRule">[], context: AnalysisContext): ReadonlyMap<string, ReadonlySet<string>> {
+  const subsets = new Map<string, Set<string>>();
+  for (const rule of rules) {
+    const host = canonical(resolveHost(rule.spec.host, rule.metadata.namespace, context.meshDomain), context);
+    const names = subsets.get(host) ?? new Set();
+    for (const { name } of rule.spec.subsets ?? []) names.add(name);
+    subsets.set(host, names);
+  }
+  return subsets;
+}
+
+function canonical(host: string, context: AnalysisContext): string {
+  return context.service(host)?.hostname ?? host;
+}
+
+function checkDestinations(
+  resource: ResourceOf<"VirtualService">,
+  subsets: ReadonlyMap<string, ReadonlySet<string>>,
+  context: AnalysisContext,
+  add: Add,
+): void {
+  for (const [path, destination] of destinationsOf(resource)) {
+    const host = resolveHost(destination.host, resource.metadata.namespace, context.meshDomain);
+    const service = context.service(host);
+    const { subset } = destination;
+    const port = destination.port?.number;
+    if (service === undefined) {
+      add(resource, "IM0210", `${path}.host`, `no service has the host ${host}`, "correct the host, or add a Service or ServiceEntry");
+    } else if (port !== undefined && !service.ports.some(({ number }) => number === port)) {
+      const known = service.ports.map(({ number }) => number).join(", ");
+      add(resource, "IM0215", `${path}.port.number`, `${host} has no port ${port}`, `its ports: ${known}`);
+    }
+    if (subset !== undefined && subsets.get(canonical(host, context))?.has(subset) !== true) {
+      add(resource, "IM0211", `${path}.subset`, `no DestinationRule for ${host} defines the subset ${subset}`, "add the subset to a DestinationRule");
+    }
+  }
+}
+
+function destinationsOf({ spec }: ResourceOf<"VirtualService">): [string, Destination][] {
+  const http = (spec.http ?? []).flatMap((route, index): [string, Destination][] => [
+    ...(route.route ?? []).map(({ destination }, at): [string, Destination] => [`spec.http[${index}].route[${at}].destination`, destination]),
+    ...(route.mirror === undefined ? [] : [[`spec.http[${index}].mirror`, route.mirror] as [string, Destination]]),
+    ...(route.mirrors ?? []).map(({ destination }, at): [string, Destination] => [`spec.http[${index}].mirrors[${at}].destination`, destination]),
+  ]);
+  const l4 = (["tcp", "tls"] as const).flatMap((protocol) =>
+    (spec[protocol] ?? []).flatMap((route, index) =>
+      (route.route ?? []).map(({ destination }, at): [string, Destination] => [`spec.${protocol}[${index}].route[${at}].destination`, destination]),
+    ),
+  );
+  return [...http, ...l4];
+}
+
+/**
+ * Of several resources for one host, the one in the service's own namespace is
+ * in force, else one in the root namespace, else the first by namespace and name.
+ */
+function checkRivals<R extends AnyResource>(
+  ordered: readonly R[],
+  hostsOf: (resource: R) => readonly string[],
+  code: "IM0212" | "IM0213",
+  context: AnalysisContext,
+  add: Add,
+): void {
+  const claims = new Map<string, R[]>();
+  for (const resource of ordered) {
+    for (const written of new Set(hostsOf(resource))) {
+      const host = canonical(resolveHost(written, resource.metadata.namespace, context.meshDomain), context);
+      const known = claims.get(host);
+      if (known === undefined) claims.set(host, [resource]);
+      else if (!known.includes(resource)) known.push(resource);
+    }
+  }
+  for (const [host, rivals] of claims) {
+    if (rivals.length < 2) continue;
+    const own = context.service(host)?.namespace;
+    const rank = ({ metadata }: R): number => (metadata.namespace === own ? 0 : metadata.namespace === context.rootNamespace ? 1 : 2);
+    const [winner, ...losers] = [...rivals].sort((left, right) => rank(left) - rank(right));
+    if (winner === undefined) continue;
+    const { namespace, name } = winner.metadata;
+    for (const loser of losers) {
+      add(loser, code, "spec", `${winner.kind} ${namespace}/${name} speaks for ${host}; this one is not in force for it`, "merge the two");
+    }
+  }
+}
+
+function checkSelector(resource: AnyResource, context: AnalysisContext, add: Add): void {
+  const selector = selectorOf(resource);
+  if (selector === undefined || Object.keys(selector.labels).length === 0) return;
+  const { namespace } = resource.metadata;
+  const isMeshWide = namespace === context.rootNamespace && selector.isPolicy;
+  const isAny = context.workloads.some((workload) => (isMeshWide || workload.namespace === namespace) && selects(selector.labels, workload.labels));
+  if (isAny) return;
+  const labels = Object.entries(selector.labels).map(([key, value]) => `${key}=${value}`).join(", ");
+  add(resource, "IM0214", selector.path, `no workload ${isMeshWide ? "" : `of ${namespace} `}has ${labels}`, "correct the labels, or start a workload that has them");
+}
+
+interface Selector {
+  readonly path: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly isPolicy: boolean;
+}
+
+function selectorOf(resource: AnyResource): Selector | undefined {
+  switch (resource.kind) {
+    case "Service":
+      return { path: "spec.selector", labels: resource.spec.selector ?? {}, isPolicy: false };
+    case "ServiceEntry":
+      return { path: "spec.workloadSelector", labels: resource.spec.workloadSelector?.labels ?? {}, isPolicy: false };
+    case "PeerAuthentication":
+    case "AuthorizationPolicy":
+      return { path: "spec.selector", labels: resource.spec.selector?.matchLabels ?? {}, isPolicy: true };
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { parseDocuments } from "../../../../api/document.ts";
+import { issueCodes } from "../../../../api/issue-codes.ts";
+import { analyze, type AnalysisContext } from "../../../../discovery/config/analyze.ts";
+
+const services = ["a", "b"].map((name) => ({ hostname: `${name}.default.svc.mesh.internal`, namespace: "default", ports: [{ number: 80 }] }));
+const context: AnalysisContext = {
+  meshDomain: "mesh.internal",
+  rootNamespace: "ironmesh-system",
+  service: (host) => services.find(({ hostname }) => hostname === host),
+  workloads: [{ namespace: "default", labels: { app: "a" } }],
+};
+
+function document(kind: string, name: string, spec: string, namespace = "default"): string {
+  const group = kind.endsWith("Policy") || kind.endsWith("Authentication") ? "security.istio.io/v1" : kind === "Service" ? "v1" : "networking.istio.io/v1";
+  return `apiVersion: ${group}\nkind: ${kind}\nmetadata: {name: ${name}, namespace: ${namespace}}\nspec: ${spec}\n`;
+}
+
+function found(...documents: string[]): string[] {
+  const { resources, issues } = parseDocuments(documents.join("---\n"), "x.yaml", "files");
+  assert.deepEqual(issues, []);
+  return [...analyze(resources, context)].flatMap(([key, list]) => list.map(({ code, path }) => `${key} ${code} ${path}`));
+}
+
+const route = (destination: string): string => `{hosts: [a], http: [{route: [{destination: {${destination}}}]}]}`;
+
+describe("analysis of all resources together", () => {
+  it("is silent where all fits", () => {
+    const rule = document("DestinationRule", "a", "{host: a, subsets: [{name: v1}]}");
+    assert.deepEqual(found(document("VirtualService", "a", route("host: a, subset: v1, port: {number: 80}")), rule), []);
+    // By its whole name the rule is for the same host.
+    const whole = document("DestinationRule", "a", "{host: a.default.svc.mesh.internal, subsets: [{name: v1}]}");
+    assert.deepEqual(found(document("VirtualService", "a", route("host: a, subset: v1")), whole), []);
+  });
+
+  it("finds hosts, subsets and ports that are not there", () => {
+    const at = "spec.http[0].route[0].destination";
+    assert.deepEqual(found(document("VirtualService", "a", route("host: c"))), [`VirtualService/default/a IM0210 ${at}.host`]);
+    assert.deepEqual(found(document("VirtualService", "a", route("host: a, port: {number: 81}"))), [`VirtualService/default/a IM0215 ${at}.port.number`]);
+    const rule = document("DestinationRule", "b", "{host: b, subsets: [{name: v1}]}");
+    assert.deepEqual(found(document("VirtualService", "a", route("host: a, subset: v1")), rule), [`VirtualService/default/a IM0211 ${at}.subset`]);
+    assert.deepEqual(found(document("DestinationRule", "c", "{host: c}")), ["DestinationRule/default/c IM0210 spec.host"]);
+  });
+
+  it("finds two resources for one host; the service's own namespace comes first, then the root's", () => {
+    const spec = "{hosts: [a.default.svc.mesh.internal], http: [{route: [{destination: {host: a.default.svc.mesh.internal}}]}]}";
+    const one = document("VirtualService", "one", spec, "a-first");
+    assert.deepEqual(found(one, document("VirtualService", "two", spec)), ["VirtualService/a-first/one IM0212 spec"]);
+    assert.deepEqual(found(one, document("VirtualService", "two", spec, "ironmesh-system")), ["VirtualService/a-first/one IM0212 spec"]);
+    const rules = ["x", "y"].map((name) => document("DestinationRule", name, "{host: a}"));
+    assert.deepEqual(found(...rules), ["DestinationRule/default/y IM0213 spec"]);
+  });
+
+  it("finds selectors that select nothing", () => {
+    assert.deepEqual(found(document("AuthorizationPolicy", "p", "{selector: {matchLabels: {app: z}}}")), ["AuthorizationPolicy/default/p IM0214 spec.selector"]);
+    assert.deepEqual(found(document("AuthorizationPolicy", "p", "{selector: {matchLabels: {app: a}}}", "ironmesh-system")), []);
+    assert.deepEqual(found(document("PeerAuthentication", "p", "{selector: {matchLabels: {app: a}}}", "other")), ["PeerAuthentication/other/p IM0214 spec.selector"]);
+    assert.deepEqual(found(document("Service", "s", "{selector: {app: z}, ports: [{port: 80}]}")), ["Service/default/s IM0214 spec.selector"]);
+  });
+
+  it("only warns", () => {
+    const codes = ["IM0210", "IM0211", "IM0212", "IM0213", "IM0214", "IM0215"] as const;
+    assert.ok(codes.every((code) => issueCodes[code].severity === "warning"));
+  });
+});
