@@ -54,6 +54,7 @@ async function runAll({ suites, grep }: Wanted): Promise<SuiteCounts> {
       continue;
     }
     console.log(`\n── ${suite.name} (${files.length} files)`);
+    await suite.prepare?.();
     const startedAt = performance.now();
     const counts = withEmptinessJudged(await runSuite(suite, files, { grep }), grep);
     console.log(`── ${suite.name}: ${closingLine(counts)} (${((performance.now() - startedAt) / 1000).toFixed(1)} s)`);

@@ -1,3 +1,5 @@
+import { ensureConsul } from "./support/consul.ts";
+
 /** One folder of tests, and what it needs around it. */
 export interface Suite {
   /** The folder below test/, and the name on the command line. */
@@ -8,6 +10,8 @@ export interface Suite {
   readonly isPrivate: boolean;
   /** mocha's reporter: names where tests are few and slow, dots where they are many and fast. */
   readonly reporter: "dot" | "spec";
+  /** Fetches or builds what its tests run, before they are cut off from the network. */
+  readonly prepare?: () => Promise<void>;
 }
 
 /** In the order in which they run: the fastest to fail comes first. */
@@ -18,5 +22,5 @@ export const SUITES: readonly Suite[] = [
   { name: "simulation", testTimeoutMs: 120_000, isPrivate: false, reporter: "spec" },
   { name: "envoy", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
   { name: "hosts", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
-  { name: "peers", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec" },
+  { name: "peers", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: () => ensureConsul() },
 ];

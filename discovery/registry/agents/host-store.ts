@@ -56,47 +56,9 @@ export async function loadHosts(store: KeyValueStore): Promise<Map<string, Store
   );
 }
 
-/**
- * Writes hosts behind the caller's back, the newest state of each only: a host
- * has at most one write under way and one waiting.
- */
-export class HostWriter {
-  readonly #store: KeyValueStore;
-  readonly #onFailure: (failure: unknown) => void;
-  readonly #waiting = new Map<string, StoredHost | undefined>();
-  #working: Promise<void> | undefined;
-
-  constructor(store: KeyValueStore, onFailure: (failure: unknown) => void) {
-    this.#store = store;
-    this.#onFailure = onFailure;
-  }
-
-  /** @param host undefined: forget it */
-  write(hostId: string, host: StoredHost | undefined): void {
-    this.#waiting.delete(hostId);
-    this.#waiting.set(hostId, host);
-    this.#working ??= this.#work();
-  }
-
-  /** Resolves when everything given so far is written, or has failed. */
-  async close(): Promise<void> {
-    await this.#working;
-  }
-
-  async #work(): Promise<void> {
-    await Promise.resolve();
-    for (let [next] = this.#waiting; next !== undefined; [next] = this.#waiting) {
-      const [hostId, host] = next;
-      this.#waiting.delete(hostId);
-      const key = `${PREFIX}${hostId}`;
-      try {
-        await this.#store.txn([], [host === undefined ? { type: "delete", key } : { type: "put", key, value: JSON.stringify(host) }]);
-      } catch (failure) {
-        this.#onFailure(failure);
-      }
-    }
-    this.#working = undefined;
-  }
+/** Where a host is kept. */
+export function hostKey(hostId: string): string {
+  return PREFIX + hostId;
 }
 
 function parseJson(text: string): unknown {

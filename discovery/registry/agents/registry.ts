@@ -5,10 +5,12 @@ import type { Collection } from "../../../base/collection.ts";
 import { messageOf } from "../../../base/coded-error.ts";
 import type { Workload } from "../../../model/workload.ts";
 import type { KeyValueStore } from "../../../store/key-value.ts";
+import { LatestWriter } from "../latest-writer.ts";
 import type { Registry, RegistryFailure, RegistryService, WorkloadTemplate } from "../registry.ts";
 import { buildReportedWorkload } from "./build-workload.ts";
 import type { HostRecord, HostState, HostWorkload } from "./host-record.ts";
-import { HostWriter, loadHosts } from "./host-store.ts";
+import { hostKey, loadHosts } from "./host-store.ts";
+import type { StoredHost } from "./host-store.ts";
 import type { GrantCheck, HostReport, Refusal } from "./report.ts";
 
 /** The name of the registry of enrolled hosts. */
@@ -42,6 +44,8 @@ export interface AgentsRegistry extends Registry {
   load(): Promise<void>;
   /** The control plane serves from now on: lost hosts are judged from here, never earlier. */
   ready(): void;
+  // What comes after `close` is ignored: the streams of a server that ends are no news of their hosts.
+
   /** An agent's stream opened; the returned function says that it closed. Streams are counted. */
   connected(hostId: string): () => void;
   /** Takes a report; gives what was not taken of it. */
@@ -66,8 +70,9 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   const workloads = new SourceCollection<Workload>();
   const hosts = new SourceCollection<HostRecord>();
   const known = new Map<string, Host>();
-  const writer = new HostWriter(store, (failure) => {
-    storeFailure ??= {
+  const writer = new LatestWriter(store, (failure) => {
+    if (failure === undefined) storeFailure = undefined;
+    else storeFailure ??= {
       code: "MESH_REGISTRY_STORE",
       message: `what hosts report is not saved: ${messageOf(failure)}`,
       hint: "a restart of the control plane would not know these hosts until they report again",
@@ -141,7 +146,9 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   }
 
   function save(hostId: string, { report, state, since }: Host): void {
-    if (report !== undefined) writer.write(hostId, { report, ...(state === "gone" ? { goneSince: since } : {}) });
+    if (report === undefined) return;
+    const stored: StoredHost = { report, ...(state === "gone" ? { goneSince: since } : {}) };
+    writer.write(hostKey(hostId), JSON.stringify(stored));
   }
 
   function remove(hostId: string): void {
@@ -150,7 +157,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     known.delete(hostId);
     workloads.apply((hosts.get(hostId)?.workloads ?? []).map(({ key }) => [key, undefined]));
     hosts.apply([[hostId, undefined]]);
-    writer.write(hostId, undefined);
+    writer.write(hostKey(hostId), undefined);
   }
 
   return {
@@ -194,6 +201,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     },
 
     connected(hostId) {
+      if (isClosed) return () => {};
       const host = hostOf(hostId);
       host.streams += 1;
       enter(hostId, host, "connected");
@@ -208,6 +216,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     },
 
     report(hostId, report) {
+      if (isClosed) return [];
       const host = hostOf(hostId);
       const isNews = !isDeepStrictEqual(host.report, report);
       host.report = report;
@@ -218,11 +227,13 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
       return hosts.get(hostId)?.refusals ?? [];
     },
 
-    remove,
+    remove(hostId) {
+      if (!isClosed) remove(hostId);
+    },
 
     recheck(hostId) {
       const host = known.get(hostId);
-      if (host !== undefined) publish(hostId, host);
+      if (host !== undefined && !isClosed) publish(hostId, host);
     },
 
     status: () => ({

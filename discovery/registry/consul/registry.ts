@@ -25,8 +25,11 @@ export interface ConsulRegistryOptions extends Omit<ConsulEndpoint, "maxConnecti
   readonly network?: string;
   readonly dnsDomain?: string;
   readonly ignoredSources?: readonly string[];
+  readonly ignoredServices?: readonly string[];
   readonly pacing?: Partial<WatchPacing>;
   readonly clock: Clock;
+  /** Called once, when the first complete content is published. */
+  readonly onSynced?: () => void;
   /** For tests; the real one is made of the endpoint. */
   readonly client?: ConsulClient;
 }
@@ -37,6 +40,8 @@ export const CONSUL_DEFAULTS = {
   dnsDomain: "consul",
   /** What the mesh wrote into Consul itself. */
   ignoredSources: ["ironmesh"],
+  /** Consul's own servers. */
+  ignoredServices: ["consul"],
   pacing: {
     // A question that was asked right before a reset of Consul's data is lost until its wait is over.
     waitMs: 55_000,
@@ -80,6 +85,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   const client = options.client ?? createConsulClient({ ...options, maxConnections });
   const token: () => Promise<SecretBytes | undefined> = options.tokenFile === undefined ? () => Promise.resolve(undefined) : followTokenFile(options.tokenFile);
   const services = new SourceCollection<RegistryService>();
+  const ignoredServices = new Set(options.ignoredServices ?? CONSUL_DEFAULTS.ignoredServices);
   // One place is for the list of names, which never waits behind the services.
   const slots = new Slots(Math.max(1, maxConnections - 1));
   const watches = new Map<string, ServiceWatch>();
@@ -91,8 +97,9 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   const closing = new AbortController();
   let list: Promise<void> | undefined;
 
-  function takeNames(names: readonly string[]): void {
+  function takeNames(all: readonly string[]): void {
     listConfirmedAt = clock.now();
+    const names = all.filter((service) => !ignoredServices.has(service));
     const wanted = new Set(names.filter(isServiceName));
     skipped = names.filter((service) => !wanted.has(service));
     for (const [service, watch] of watches) {
@@ -158,6 +165,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
     const first = staged;
     staged = undefined;
     services.replaceAll(first);
+    options.onSynced?.();
   }
 
   function failureOf(failure: CodedError | undefined, before: RegistryFailure | undefined): RegistryFailure | undefined {

@@ -33,8 +33,6 @@ export interface WatchOptions<T> {
   readonly slots: Slots;
   readonly clock: Clock;
   readonly pacing: WatchPacing;
-  /** The content to hold losses against before the first answer. */
-  readonly lastGood?: Pick<Observation, "members" | "isFiltered">;
   /** Called with every answer that is believed, also one that changes nothing. */
   readonly onContent: (body: T) => void;
   /** Called with a failure, and with undefined when it is over. */
@@ -50,7 +48,7 @@ export interface WatchOptions<T> {
 export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSignal): Promise<void> {
   const { clock, pacing, slots } = options;
   const bucket = new TokenBucket(clock, 2, pacing.intervalMs);
-  let lastGood = options.lastGood;
+  let lastGood: Observation | undefined;
   let index = 0n;
   let highestIndex = 0n;
   let resetAt: number | undefined;

@@ -1,0 +1,126 @@
+import type { Clock } from "../../base/clock.ts";
+import { SourceCollection } from "../../base/collection.ts";
+import type { Change } from "../../base/collection.ts";
+import { messageOf } from "../../base/coded-error.ts";
+import type { Health, Workload } from "../../model/workload.ts";
+import type { KeyValueStore } from "../../store/key-value.ts";
+import { LatestWriter } from "./latest-writer.ts";
+import type { Registry, RegistryFailure, RegistryService } from "./registry.ts";
+
+/** Of what is stored: content of another format is not read. */
+const FORMAT = 1;
+
+interface StoredService {
+  readonly format: typeof FORMAT;
+  readonly id: string;
+  readonly service: RegistryService;
+}
+
+/** A registry whose content outlives the process. */
+export interface LastGoodRegistry extends Registry {
+  /** Reads what the store has; until the registry itself has synced, that is the content. */
+  load(): Promise<void>;
+}
+
+/**
+ * Keeps the services of a registry in the store, so that a control plane that
+ * starts while the registry is away begins with what was true last, instead of
+ * telling every host that its services are gone. For registries whose workloads
+ * all belong to services.
+ *
+ * @param create makes the registry, which it owns from then on; `onSynced` is to be called once, after the first complete content is published
+ */
+export function keepLastGood(
+  create: (onSynced: () => void) => Registry,
+  options: { readonly store: KeyValueStore; readonly clock: Clock },
+): LastGoodRegistry {
+  const { store, clock } = options;
+  const registry = create(begin);
+  const prefix = `registry/${registry.name}/`;
+  const services = new SourceCollection<RegistryService>();
+  let storeFailure: RegistryFailure | undefined;
+  const writer = new LatestWriter(store, (failure) => {
+    if (failure === undefined) storeFailure = undefined;
+    else storeFailure ??= { code: "MESH_REGISTRY_STORE", message: `the last good content is not saved: ${messageOf(failure)}`, since: clock.now() };
+  });
+  let isLoaded = false;
+  let isClosed = false;
+  /** The registry's own content has replaced what was loaded. */
+  let isTaken = false;
+
+  /** The registry has spoken: what it does not have is no more. */
+  function begin(): void {
+    if (isClosed || isTaken) return;
+    isTaken = true;
+    const stored = new Set(services.entries().keys());
+    services.replaceAll(registry.services.entries());
+    for (const id of stored) if (services.get(id) === undefined) writer.write(storeKey(id), undefined);
+    for (const [id, service] of services.entries()) writer.write(storeKey(id), encode(id, service));
+  }
+
+  function take(changes: readonly Change<RegistryService>[]): void {
+    if (isClosed || !isTaken) return;
+    services.apply(changes.map(({ key, after }) => [key, after]));
+    for (const { key, after } of changes) writer.write(storeKey(key), after === undefined ? undefined : encode(key, after));
+  }
+
+  function storeKey(id: string): string {
+    return prefix + encodeURIComponent(id);
+  }
+
+  const unsubscribe = registry.services.subscribe(take);
+
+  return {
+    name: registry.name,
+    services,
+    workloads: registry.workloads,
+    templates: registry.templates,
+    async load() {
+      const { items } = await store.list(prefix);
+      if (isTaken || isClosed) return;
+      services.replaceAll(new Map(items.flatMap(({ value }) => decode(value))));
+      isLoaded = services.entries().size > 0;
+    },
+    start: () => registry.start(),
+    status() {
+      const inner = registry.status();
+      const notes = isTaken || !isLoaded ? inner.notes : [...inner.notes, "its content is the last good one from the store, until it answers"].sort();
+      const lastError = inner.lastError ?? storeFailure;
+      return {
+        ...inner,
+        synced: isTaken || isLoaded,
+        services: services.entries().size,
+        workloads: [...services.entries().values()].reduce((sum, { backends }) => sum + (backends.kind === "explicit" ? backends.workloads.length : 0), 0),
+        notes,
+        ...(lastError === undefined ? {} : { lastError }),
+      };
+    },
+    async close() {
+      isClosed = true;
+      unsubscribe();
+      await registry.close();
+      await writer.close();
+    },
+  };
+}
+
+function encode(id: string, service: RegistryService): string {
+  const stored: StoredService = { format: FORMAT, id, service };
+  return JSON.stringify(stored);
+}
+
+function decode(text: string): [string, RegistryService][] {
+  // Our own writing, by the format's number; anything else is left out.
+  const { format, id, service } = JSON.parse(text) as StoredService;
+  return format === FORMAT ? [[id, { ...service, backends: staleBackends(service) }]] : [];
+}
+
+/** What was healthy is not known to be; what was not keeps its reason. */
+function staleBackends({ backends }: RegistryService): RegistryService["backends"] {
+  if (backends.kind === "selector") return backends;
+  return { kind: "explicit", workloads: backends.workloads.map((workload): Workload => ({ ...workload, health: staleHealth(workload.health) })) };
+}
+
+function staleHealth(health: Health): Health {
+  return health === "healthy" ? "unknown" : health;
+}

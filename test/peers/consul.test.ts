@@ -1,0 +1,214 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { systemClock } from "../../base/clock.ts";
+import { createConsulRegistry } from "../../discovery/registry/consul/registry.ts";
+import type { ConsulRegistryOptions } from "../../discovery/registry/consul/registry.ts";
+import type { Registry, RegistryService } from "../../discovery/registry/registry.ts";
+import type { Workload } from "../../model/workload.ts";
+import { ConsulAgent } from "../support/consul-agent.ts";
+import { consulPath } from "../support/consul.ts";
+import { startCuttableRelay } from "../support/cuttable-relay.ts";
+import { describeRegistryConformance } from "../support/registry-conformance.ts";
+import type { SampleInstance } from "../support/registry-conformance.ts";
+import { waitUntil } from "../support/wait-until.ts";
+
+const MANAGEMENT_TOKEN = "11111111-2222-3333-4444-555555555555";
+const path = consulPath();
+
+(path === undefined ? describe.skip : describe)(path === undefined ? "consul (no consul binary and no Go to build one)" : "consul", () => {
+  describe("without ACLs", () => {
+    let consul: ConsulAgent;
+
+    before(async () => {
+      consul = await ConsulAgent.start({ path: path ?? "" });
+    });
+
+    after(() => consul.stop());
+
+    describeRegistryConformance({
+      numRuns: 5,
+      async open() {
+        const relay = await startCuttableRelay(consul.httpPort);
+        const known = new Map<string, readonly SampleInstance[]>();
+        const registry = await startedRegistry(`http://127.0.0.1:${relay.port}`);
+        return {
+          registry,
+          async set(service, instances) {
+            const staying = new Set(instances.map(({ id }) => id));
+            const gone = (known.get(service) ?? []).filter(({ id }) => !staying.has(id));
+            known.set(service, instances);
+            await consul.register(...instances.map((one) => registration(service, one)));
+            await consul.deregister(...gone.map(({ id }) => `${service}-${id}`));
+          },
+          disconnect: async () => relay.cut(),
+          reconnect: async () => relay.mend(),
+          fresh: () => startedRegistry(consul.address),
+          async close() {
+            await registry.close();
+            for (const [service, instances] of known) await consul.deregister(...instances.map(({ id }) => `${service}-${id}`));
+            await relay.close();
+          },
+        };
+      },
+    });
+
+    it("reads addresses, ports, weights, labels, health and kinds as the real one writes them", async () => {
+      await consul.register(
+        {
+          ID: "web-1",
+          Name: "web",
+          Address: "10.1.0.1",
+          Port: 8_080,
+          Tags: ["http", "v2", "team=a"],
+          Meta: { protocol: "http2" },
+          Weights: { Passing: 5, Warning: 2 },
+          Connect: { SidecarService: { Port: 21_000 } },
+        },
+        { ID: "web-2", Name: "web", Port: 8_080, Weights: { Passing: 5, Warning: 2 }, Check: { TTL: "1h", Status: "warning", Name: "slow" } },
+        { ID: "many", Name: "many", Ports: [{ Name: "http", Port: 80, Default: true }, { Name: "grpc", Port: 90 }] },
+        { ID: "v6", Name: "v6", Address: "fd00::1", Port: 1 },
+        { ID: "named", Name: "named", Address: "db.example.com", Port: 5_432 },
+      );
+      const registry = await startedRegistry(consul.address);
+      try {
+        await waitUntil(() => registry.status().synced, { what: "the first content" });
+        const web = registry.services.get("web");
+        assert.deepEqual(web?.ports, [{ name: "", number: 8_080, protocol: "HTTP2" }]);
+        assert.deepEqual(web?.aliases, ["web.service.dc1.consul", "web.service.consul"]);
+        const [first, second] = instancesOf(web);
+        assert.equal(first?.addresses[0], "10.1.0.1");
+        assert.equal(first?.weight, 5);
+        assert.deepEqual(first?.labels, { protocol: "http2", "tag/http": "true", "tag/v2": "true", team: "a", version: "v2" });
+        assert.deepEqual([second?.addresses[0], second?.weight, second?.health], ["127.0.0.1", 2, "healthy"]);
+        assert.deepEqual(registry.services.get("many")?.ports.map(({ name, number, protocol }) => [name, number, protocol]), [["http", 80, "HTTP"], ["grpc", 90, "GRPC"]]);
+        assert.equal(instancesOf(registry.services.get("v6"))[0]?.addresses[0], "fd00::1");
+        assert.equal(registry.services.get("named")?.resolution, "dns");
+        assert.equal(registry.services.get("web-sidecar-proxy"), undefined);
+        assert.equal(registry.services.get("consul"), undefined);
+        await consul.call("PUT", "/v1/agent/service/maintenance/web-1?enable=true&reason=upgrade");
+        await waitUntil(() => instancesOf(registry.services.get("web"))[0]?.health === "draining", { what: "maintenance" });
+      } finally {
+        await registry.close();
+        await consul.deregister("web-1", "web-2", "many", "v6", "named");
+      }
+    });
+
+    it("takes the end of the last instance at once, and names a wrong datacenter", async () => {
+      await consul.register(registration("solo", { id: "1", port: 80, isHealthy: true }));
+      const registry = await startedRegistry(consul.address);
+      const lost = await startedRegistry(consul.address, { datacenter: "nowhere" });
+      try {
+        await waitUntil(() => instancesOf(registry.services.get("solo")).length === 1, { what: "the instance" });
+        await consul.deregister("solo-1");
+        await waitUntil(() => registry.services.get("solo") === undefined, { what: "its end" });
+        await waitUntil(() => lost.status().lastError?.code === "MESH_REGISTRY_MISCONFIGURED", { what: "a wrong datacenter" });
+        assert.equal(lost.status().synced, false);
+      } finally {
+        await registry.close();
+        await lost.close();
+      }
+    });
+
+    it("outlives a Consul that stops, starts again without its data, and gets it back", async () => {
+      await consul.register(...["1", "2", "3"].map((id) => registration("kept", { id, port: 80, isHealthy: true })));
+      // Some changes more, so that the new server's index is behind the old one's.
+      for (let round = 0; round < 10; round += 1) await consul.register(registration("churn", { id: "1", port: 1_000 + round, isHealthy: true }));
+      const registry = await startedRegistry(consul.address, { pacing: { ...FAST, resetHoldMs: 60_000 } });
+      try {
+        await waitUntil(() => instancesOf(registry.services.get("kept")).length === 3, { what: "the instances" });
+        await consul.stop();
+        await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_UNREACHABLE", { what: "the loss" });
+        assert.equal(instancesOf(registry.services.get("kept")).length, 3);
+        await consul.start();
+        await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_SHRUNK", { what: "the reset to show" });
+        assert.equal(instancesOf(registry.services.get("kept")).length, 3);
+        await consul.register(...["1", "2", "3", "4"].map((id) => registration("kept", { id, port: 80, isHealthy: true })), registration("churn", { id: "1", port: 1, isHealthy: true }));
+        await waitUntil(() => instancesOf(registry.services.get("kept")).length === 4, { what: "the instances again" });
+        await waitUntil(() => registry.status().lastError === undefined, { what: "the end of the failure" });
+      } finally {
+        await registry.close();
+        await consul.deregister("kept-1", "kept-2", "kept-3", "kept-4", "churn-1");
+      }
+    });
+  });
+
+  describe("with ACLs that deny", () => {
+    let consul: ConsulAgent;
+    let folder: string;
+
+    before(async () => {
+      folder = await mkdtemp(join(tmpdir(), "ironmesh-consul-"));
+      consul = await ConsulAgent.start({ path: path ?? "", managementToken: MANAGEMENT_TOKEN });
+      await consul.register(registration("web", { id: "1", port: 80, isHealthy: true }));
+    });
+
+    after(async () => {
+      await consul.stop();
+      await rm(folder, { recursive: true });
+    });
+
+    const reading = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }';
+
+    it("does not take a stranger's empty answer for the truth", async () => {
+      const registry = await startedRegistry(consul.address);
+      await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_DENIED", { what: "the denial" });
+      assert.equal(registry.status().synced, false);
+      await registry.close();
+    });
+
+    it("says what a token lacks that may read services but not nodes", async () => {
+      const tokenFile = join(folder, "narrow");
+      await writeFile(tokenFile, (await consul.createToken('service_prefix "" { policy = "read" }')).secret);
+      const registry = await startedRegistry(consul.address, { tokenFile });
+      await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_DENIED", { what: "the denial" });
+      assert.match(registry.status().lastError?.hint ?? "", /node:read/);
+      assert.equal(registry.services.entries().size, 0);
+      await registry.close();
+    });
+
+    it("keeps the last good content when its token is deleted, and goes on with a new one in the file", async () => {
+      const tokenFile = join(folder, "token");
+      const first = await consul.createToken(reading);
+      await writeFile(tokenFile, `${first.secret}\n`);
+      const registry = await startedRegistry(consul.address, { tokenFile });
+      try {
+        await waitUntil(() => instancesOf(registry.services.get("web")).length === 1, { what: "the instance" });
+        await consul.call("DELETE", `/v1/acl/token/${first.accessor}`);
+        await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_DENIED", { what: "the denial" });
+        assert.equal(instancesOf(registry.services.get("web")).length, 1);
+        await writeFile(tokenFile, `${(await consul.createToken(reading)).secret}\n`);
+        await waitUntil(() => registry.status().lastError === undefined, { what: "the new token" });
+        await consul.register(registration("web", { id: "2", port: 80, isHealthy: true }));
+        await waitUntil(() => instancesOf(registry.services.get("web")).length === 2, { what: "the new instance" });
+      } finally {
+        await registry.close();
+      }
+    });
+  });
+});
+
+const FAST = { waitMs: 5_000, intervalMs: 20, resetHoldMs: 500, backoff: { baseMs: 20, maxMs: 200 } };
+
+async function startedRegistry(address: string, changes: Partial<ConsulRegistryOptions> = {}): Promise<Registry> {
+  const registry = createConsulRegistry({
+    name: "consul",
+    namespace: "consul",
+    meshDomain: "mesh.internal",
+    address,
+    clock: systemClock,
+    pacing: FAST,
+    ...changes,
+  });
+  registry.start();
+  return registry;
+}
+
+function registration(service: string, { id, port, isHealthy }: SampleInstance) {
+  return { ID: `${service}-${id}`, Name: service, Address: "10.0.0.1", Port: port, Check: { TTL: "1h", Name: "probe", Status: isHealthy ? "passing" : "critical" } };
+}
+
+function instancesOf(service: RegistryService | undefined): readonly Workload[] {
+  return service?.backends.kind === "explicit" ? service.backends.workloads : [];
+}

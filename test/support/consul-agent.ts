@@ -1,0 +1,118 @@
+import { spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import type { AddressInfo, Server } from "node:net";
+import { waitUntil } from "./wait-until.ts";
+
+export interface ConsulAgentOptions {
+  readonly path: string;
+  /** Deny by default; this token may do everything. */
+  readonly managementToken?: string;
+}
+
+/** A service as Consul's agent API registers it. */
+export type Registration = Readonly<Record<string, unknown>> & { readonly ID: string; readonly Name: string };
+
+/** A real Consul in development mode on loopback: one server that keeps its data in memory, so that a restart loses it. */
+export class ConsulAgent {
+  readonly #options: ConsulAgentOptions;
+  readonly #ports: readonly number[];
+  #process: ChildProcess | undefined;
+
+  private constructor(options: ConsulAgentOptions, ports: readonly number[]) {
+    this.#options = options;
+    this.#ports = ports;
+  }
+
+  static async start(options: ConsulAgentOptions): Promise<ConsulAgent> {
+    const agent = new ConsulAgent(options, await freePorts(4));
+    await agent.start();
+    return agent;
+  }
+
+  get httpPort(): number {
+    return this.#ports[0] ?? 0;
+  }
+
+  get address(): string {
+    return `http://127.0.0.1:${this.httpPort}`;
+  }
+
+  async start(): Promise<void> {
+    const [http, server, lan, wan] = this.#ports;
+    const { path, managementToken } = this.#options;
+    const hcl = [
+      `ports { http = ${http} server = ${server} serf_lan = ${lan} serf_wan = ${wan} dns = -1 grpc = -1 grpc_tls = -1 }`,
+      "performance { raft_multiplier = 1 }",
+      ...(managementToken === undefined
+        ? []
+        : [`acl { enabled = true default_policy = "deny" tokens { initial_management = "${managementToken}" agent = "${managementToken}" } }`]),
+    ];
+    const child = spawn(path, ["agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err", ...hcl.flatMap((part) => ["-hcl", part])], { stdio: "ignore" });
+    this.#process = child;
+    await waitUntil(
+      async () => {
+        if (child.exitCode !== null) throw new Error(`consul ended with ${child.exitCode}`);
+        const { status, body } = await this.call("GET", "/v1/status/leader");
+        return status === 200 && body !== "";
+      },
+      { what: "consul to elect a leader" },
+    );
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (child === undefined || child.exitCode !== null) return;
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  /** Asks as an administrator. */
+  async call(method: string, path: string, body?: unknown): Promise<{ readonly status: number; readonly body: unknown }> {
+    const { managementToken } = this.#options;
+    const response = await fetch(this.address + path, {
+      method,
+      headers: managementToken === undefined ? {} : { "x-consul-token": managementToken },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    return { status: response.status, body: text === "" || !/^[[{"]/.test(text) ? text : (JSON.parse(text) as unknown) };
+  }
+
+  async register(...registrations: readonly Registration[]): Promise<void> {
+    for (const registration of registrations) await this.#mustDo("/v1/agent/service/register", registration);
+  }
+
+  async deregister(...ids: readonly string[]): Promise<void> {
+    for (const id of ids) await this.#mustDo(`/v1/agent/service/deregister/${id}`);
+  }
+
+  /** A token that may do what the rules say. */
+  async createToken(rules: string): Promise<{ readonly accessor: string; readonly secret: string }> {
+    const name = `p${Math.random().toString(36).slice(2)}`;
+    await this.#mustDo("/v1/acl/policy", { Name: name, Rules: rules });
+    const { AccessorID, SecretID } = (await this.#mustDo("/v1/acl/token", { Policies: [{ Name: name }] })) as { AccessorID: string; SecretID: string };
+    return { accessor: AccessorID, secret: SecretID };
+  }
+
+  async #mustDo(path: string, body?: unknown): Promise<unknown> {
+    const answer = await this.call("PUT", path, body);
+    if (answer.status !== 200) throw new Error(`${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer.body;
+  }
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers: Server[] = [];
+  for (let at = 0; at < count; at += 1) {
+    const server = createServer().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    servers.push(server);
+  }
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

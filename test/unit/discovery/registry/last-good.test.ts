@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { SourceCollection } from "../../../../base/collection.ts";
+import { systemClock } from "../../../../base/clock.ts";
+import { keepLastGood } from "../../../../discovery/registry/last-good.ts";
+import type { LastGoodRegistry } from "../../../../discovery/registry/last-good.ts";
+import type { Registry, RegistryService } from "../../../../discovery/registry/registry.ts";
+import type { Health } from "../../../../model/workload.ts";
+import type { KeyValueStore } from "../../../../store/key-value.ts";
+import { createMemoryStore } from "../../../../store/memory.ts";
+
+/** A registry that says something when the test lets it. */
+interface Peer {
+  readonly registry: LastGoodRegistry;
+  readonly services: SourceCollection<RegistryService>;
+  sync(): void;
+}
+
+describe("last good content of a registry", () => {
+  let store: KeyValueStore;
+
+  beforeEach(() => {
+    store = createMemoryStore();
+  });
+
+  async function open(): Promise<Peer> {
+    const services = new SourceCollection<RegistryService>();
+    let sync = (): void => {};
+    const registry = keepLastGood(
+      (onSynced): Registry => {
+        sync = onSynced;
+        return {
+          name: "consul",
+          services,
+          workloads: new SourceCollection(),
+          templates: new SourceCollection(),
+          start() {},
+          close() {},
+          status: () => ({ name: "consul", kind: "consul", synced: false, services: 0, workloads: 0, notes: [] }),
+        };
+      },
+      { store, clock: systemClock },
+    );
+    await registry.load();
+    return { registry, services, sync };
+  }
+
+  it("is there for the next process, with health that nobody vouches for", async () => {
+    const first = await open();
+    first.services.apply([["web", service("web", "healthy")], ["db/é", service("db", "unhealthy")]]);
+    first.sync();
+    await first.registry.close();
+    const next = await open();
+    assert.equal(next.registry.status().synced, true);
+    assert.equal(next.registry.status().notes.length, 1);
+    assert.deepEqual(next.registry.services.get("web"), service("web", "unknown"));
+    assert.deepEqual(next.registry.services.get("db/é"), service("db", "unhealthy"));
+    await next.registry.close();
+  });
+
+  it("gives way as a whole when the registry has spoken, also when that has nothing", async () => {
+    const first = await open();
+    first.services.apply([["web", service("web", "healthy")], ["db", service("db", "healthy")]]);
+    first.sync();
+    await first.registry.close();
+    const next = await open();
+    next.services.apply([["web", service("web", "healthy")]]);
+    assert.equal(next.registry.services.entries().size, 2, "half a content is none");
+    next.sync();
+    assert.deepEqual([...next.registry.services.entries()], [["web", service("web", "healthy")]]);
+    next.services.apply([["web", undefined]]);
+    assert.equal(next.registry.services.entries().size, 0);
+    await next.registry.close();
+    const last = await open();
+    assert.equal(last.registry.status().synced, false);
+    await last.registry.close();
+    assert.deepEqual((await store.list("")).items, []);
+  });
+
+  it("shows that it cannot be saved", async () => {
+    const peer = await open();
+    await store.close();
+    peer.services.apply([["web", service("web", "healthy")]]);
+    peer.sync();
+    await new Promise(setImmediate);
+    assert.equal(peer.registry.status().lastError?.code, "MESH_REGISTRY_STORE");
+    assert.equal(peer.registry.services.entries().size, 1);
+    await peer.registry.close();
+  });
+});
+
+function service(name: string, health: Health): RegistryService {
+  const source = { registry: "consul", object: `dc1/${name}` };
+  return {
+    namespace: "consul",
+    name,
+    claim: "canonical",
+    hostname: `${name}.consul.svc.mesh.internal`,
+    aliases: [],
+    ports: [{ name: "", number: 80, protocol: "TCP" }],
+    resolution: "static",
+    external: true,
+    addresses: [],
+    labels: {},
+    subjectAltNames: [],
+    exportTo: ["*"],
+    backends: {
+      kind: "explicit",
+      workloads: [
+        {
+          key: `consul/${name}`,
+          namespace: "consul",
+          name,
+          addresses: ["10.0.0.1"],
+          ports: { "": 80 },
+          labels: {},
+          serviceAccount: "",
+          locality: { region: "", zone: "", subZone: "" },
+          network: "",
+          weight: 1,
+          health,
+          meshed: false,
+          source,
+        },
+      ],
+    },
+    allowsPlaintext: false,
+    notes: [],
+    source,
+  };
+}
