@@ -56,7 +56,7 @@ const server = await serveGrpc({
 });
 const fleet: ChildProcess = fork(join(import.meta.dirname, "push-fleet.ts"));
 let peakBytes = 0;
-const sampling = setInterval(() => (peakBytes = Math.max(peakBytes, process.memoryUsage.rss())), 20);
+const sampling = setInterval(() => (peakBytes = Math.max(peakBytes, process.memoryUsage.rss())), 250);
 
 const say = (request: FleetRequest): boolean => fleet.send(request);
 const answer = async (): Promise<FleetAnswer> => ((await once(fleet, "message")) as [FleetAnswer])[0];

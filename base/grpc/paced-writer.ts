@@ -11,7 +11,8 @@ export type MessageBytes = Uint8Array | readonly Uint8Array[];
 const PIECE_BYTES = 32 * 1024;
 /** From here on a part is written as it is; smaller ones are gathered. */
 const WHOLE_PART_BYTES = 8 * 1024;
-const SPARE_PIECES = 64;
+/** 16 MiB at most: as many as are under way when hundreds of streams are pushed to at once. */
+const SPARE_PIECES = 512;
 const sparePieces: Buffer[] = [];
 
 /** Writes messages to a stream without ever giving it more than one small piece at a time. */
