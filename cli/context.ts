@@ -1,3 +1,4 @@
+import type { Logger } from "../base/logger.ts";
 import type { ApiClient } from "./api-client.ts";
 
 /** What commands are given instead of reaching for globals. */
@@ -12,4 +13,6 @@ export interface CliContext {
   readInput(): Promise<string>;
   /** What the process will exit with, unless it throws. */
   setExitCode(code: number): void;
+  /** A logger of JSON lines on standard error. */
+  logger(level: string): Logger;
 }

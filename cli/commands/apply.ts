@@ -1,16 +1,9 @@
-import { readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { type Command } from "commander";
-import { CodedError } from "../../base/coded-error.ts";
 import { formatIssue } from "../../base/issue.ts";
 import type { ApplyOutcome } from "../../discovery/http/api.ts";
 import { refusal } from "../api-client.ts";
 import type { CliContext } from "../context.ts";
-
-interface YamlText {
-  readonly file: string;
-  readonly text: string;
-}
+import { readSources } from "../yaml-sources.ts";
 
 /** `ironmesh apply -f`: all documents of a file, or none where one is not acceptable. */
 export function addApply(program: Command, context: CliContext): void {
@@ -56,23 +49,4 @@ export function addDelete(program: Command, context: CliContext): void {
       if (answer.status !== 200) throw refusal(answer);
       context.print(`${kind} ${namespace}/${bare} deleted`);
     });
-}
-
-async function readSources(paths: readonly string[], context: CliContext): Promise<YamlText[]> {
-  const sources: YamlText[] = [];
-  for (const path of paths) {
-    if (path === "-") sources.push({ file: "(standard input)", text: await context.readInput() });
-    else sources.push(...(await readPath(path)));
-  }
-  return sources;
-}
-
-async function readPath(path: string): Promise<YamlText[]> {
-  try {
-    if (!(await stat(path)).isDirectory()) return [{ file: path, text: await readFile(path, "utf8") }];
-    const names = (await readdir(path)).filter((name) => /\.ya?ml$/.test(name)).sort();
-    return await Promise.all(names.map(async (name) => ({ file: join(path, name), text: await readFile(join(path, name), "utf8") })));
-  } catch (cause) {
-    throw new CodedError("MESH_FILE_UNREADABLE", `cannot read ${path}`, { cause, hint: "check the path and its permissions" });
-  }
 }

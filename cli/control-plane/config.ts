@@ -1,4 +1,7 @@
 import { z } from "zod";
+import { meshConfigSchema } from "../../api/mesh-config.ts";
+import { caConfigSchema } from "../../ca/config.ts";
+import { LIVENESS_DEFAULTS } from "../../discovery/registry/agents/registry.ts";
 
 /** Every port, path and default of the control plane, with its reason, in one place. */
 export const CONTROL_PLANE_DEFAULTS = {
@@ -31,29 +34,22 @@ const consulRegistry = z.strictObject({
 export const controlPlaneSchema = z.strictObject({
   configDir: z.string().optional().describe("Directory of YAML that is watched; applied resources live in the state store besides."),
   stateDir: z.string().default(CONTROL_PLANE_DEFAULTS.stateDir),
-  replica: z.string().regex(/^[a-z0-9-]{1,63}$/).default("1").describe("Name of this replica in its SPIFFE ID."),
+  replica: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label").default("control-plane-1").describe("Name of this replica in its SPIFFE ID."),
   listen: z.strictObject({
     agents: z.array(hostPort).min(1).default([{ host: "::", port: CONTROL_PLANE_DEFAULTS.agentPort }]),
     metrics: hostPort.default({ host: "127.0.0.1", port: CONTROL_PLANE_DEFAULTS.metricsPort }),
     apiSocket: z.string().default(CONTROL_PLANE_DEFAULTS.apiSocket),
   }).prefault({}),
-  mesh: z.strictObject({
-    domain: z.string().default("mesh.internal"),
-    trustDomain: z.string().default("mesh.internal"),
-    rootNamespace: z.string().default("ironmesh-system").describe("Policies of this namespace hold in every other."),
-    vipRanges: z.tuple([z.string(), z.string()]).default(["240.240.0.0/16", "2001:2::/48"]).describe("IPv4 and IPv6 range of virtual addresses."),
-    mtls: z.enum(["STRICT", "PERMISSIVE", "DISABLE"]).default("PERMISSIVE").describe("Inbound mode where no PeerAuthentication says otherwise."),
-    outboundTrafficPolicy: z.enum(["ALLOW_ANY", "REGISTRY_ONLY"]).default("ALLOW_ANY"),
-  }).prefault({}),
+  mesh: meshConfigSchema.prefault({}),
   registries: z.array(z.discriminatedUnion("kind", [consulRegistry])).default([]),
-  ca: z.strictObject({
-    workloadTtlSeconds: z.number().int().min(3_600).max(90 * 86_400).default(86_400),
-    hostTtlSeconds: z.number().int().min(3_600).max(90 * 86_400).default(7 * 86_400),
-    keyFile: z.string().optional().describe("Key that the CA's private key is sealed under; made in stateDir where absent."),
-  }).prefault({}),
+  ca: caConfigSchema
+    .omit({ trustDomain: true, replica: true, keyFile: true })
+    .extend({ keyFile: z.string().min(1).optional().describe("Key that the authority's private key is sealed under; made in stateDir where absent.") })
+    .prefault({}),
   liveness: z.strictObject({
-    graceMs: z.number().int().min(0).default(5_000).describe("How long a host may be silent before it gets no new traffic."),
-    forgetMs: z.number().int().min(0).default(3_600_000).describe("How long a lost host stays listed."),
+    graceMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.graceMs).describe("How long a host may be silent before it gets no new traffic."),
+    returnMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.returnMs).describe("How long known hosts may take to return after a start of the control plane."),
+    forgetMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.forgetMs).describe("How long a lost host stays listed."),
   }).prefault({}),
   debug: z.strictObject({
     plaintextXds: z.string().optional().describe("host:port on loopback where any xDS client may look; off unless set."),

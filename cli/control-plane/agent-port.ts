@@ -1,0 +1,106 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import type { GrpcHandler, Peer } from "../../base/grpc/call.ts";
+import { type BoundGrpcServer, serveGrpc, type ServerTls } from "../../base/grpc/server.ts";
+import type { Logger } from "../../base/logger.ts";
+import { encodePem } from "../../base/x509/pem.ts";
+import { callingHost } from "../../ca/caller.ts";
+import { authorityHandlers, refusalStatus } from "../../ca/rpc.ts";
+import type { CertificateAuthority } from "../../ca/service.ts";
+import type { Push } from "../../discovery/push/push.ts";
+import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts";
+import { REPORT_PATH, reportHandler } from "../../discovery/report-rpc.ts";
+import { TrustBundleSchema } from "../../proto/gen/ironmesh/agent/v1/agent_pb.js";
+import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer } from "../../xds/delta-server.ts";
+import { createResource } from "../../xds/resource.ts";
+import type { Nack } from "../../xds/subscription.ts";
+import { TYPE_URLS } from "../../xds/type-urls.ts";
+
+interface AgentPortOptions {
+  readonly listen: readonly { readonly host: string; readonly port: number }[];
+  readonly authority: CertificateAuthority;
+  readonly hosts: AgentsRegistry;
+  readonly push: Push;
+  readonly onNack: (hostId: string, nack: Nack) => void;
+  readonly logger: Logger;
+}
+
+/** The port of the agents (15012): enrolment, certificates, reports and delta ADS, over mutual TLS. */
+export interface AgentPort {
+  readonly addresses: readonly BoundGrpcServer["address"][];
+  readonly streams: DeltaServer["streams"];
+  /** Which host is behind a stream. */
+  hostOf(streamId: number): string | undefined;
+  /** Shows agents a new certificate from now on. */
+  renewCertificate(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openAgentPort(options: AgentPortOptions): Promise<AgentPort> {
+  const { listen, authority, hosts, push, onNack, logger } = options;
+  const hostOfStream = new Map<number, string>();
+
+  const authorize = async (peer: Peer): Promise<string> => {
+    const caller = callingHost(peer, authority.trustDomain);
+    try {
+      await authority.authorize(caller);
+    } catch (failure) {
+      throw refusalStatus(failure);
+    }
+    return caller.hostId;
+  };
+  const delta = createDeltaServer({
+    async onOpen(peer, _node, { id }) {
+      const hostId = await authorize(peer);
+      const leave = hosts.connected(hostId);
+      hostOfStream.set(id, hostId);
+      logger.info({ hostId, peer: peer.remoteAddress }, "an agent's stream opened");
+      return {
+        sets: [push.setOf(hostId), push.shared],
+        marksCompleteness: true,
+        onNack: (nack) => onNack(hostId, nack),
+        onClose() {
+          leave();
+          hostOfStream.delete(id);
+          logger.info({ hostId }, "an agent's stream ended");
+        },
+      };
+    },
+  });
+  const handlers: Record<string, GrpcHandler> = {
+    ...authorityHandlers(authority),
+    [REPORT_PATH]: reportHandler(hosts, authorize),
+    [DELTA_ADS_PATH]: delta.handler,
+  };
+  const servers: BoundGrpcServer[] = [];
+  let tls = await serverTls(authority);
+  for (const address of listen) servers.push(await serveGrpc({ listen: address, tls, handlers, logger }));
+  return {
+    addresses: servers.map((server) => server.address),
+    streams: () => delta.streams(),
+    hostOf: (streamId) => hostOfStream.get(streamId),
+    async renewCertificate() {
+      tls = await serverTls(authority);
+      for (const server of servers) server.setSecureContext(tls);
+    },
+    async close() {
+      await Promise.all(servers.map((server) => server.close()));
+    },
+  };
+}
+
+async function serverTls(authority: CertificateAuthority): Promise<ServerTls> {
+  const [certificate, bundle] = [await authority.controlPlaneCertificate(), await authority.trustBundle()];
+  return {
+    certificateChain: certificate.chain.map((der) => encodePem("CERTIFICATE", der)).join(""),
+    privateKey: certificate.privateKeyPem,
+    clientRoots: bundle.roots.map((der) => encodePem("CERTIFICATE", der)),
+    clientCertificate: "optional",
+  };
+}
+
+/** Gives agents the roots to trust, as a resource of its own beside what Envoy is told. */
+export function shareTrustBundle(push: Push, bundle: { readonly trustDomain: string; readonly roots: readonly Uint8Array[] }): void {
+  const bytes = toBinary(TrustBundleSchema, create(TrustBundleSchema, { trustDomain: bundle.trustDomain, roots: [...bundle.roots] }));
+  push.shared.update((transaction) => transaction.upsert(createResource(TYPE_URLS.trustBundle, bundle.trustDomain, bytes)));
+}
+

@@ -1,0 +1,183 @@
+import { stringify } from "yaml";
+import { kinds, kindNamed } from "../../api/kinds.ts";
+import { parseDocuments } from "../../api/document.ts";
+import { type AnyResource, type Kind, resourceKey } from "../../api/resource.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { CertificateAuthority } from "../../ca/service.ts";
+import { formatLocality } from "../../model/workload.ts";
+import { serviceKey } from "../../model/service.ts";
+import type { Catalog } from "../../discovery/catalog/catalog.ts";
+import type { Config } from "../../discovery/config/config.ts";
+import { applyDocuments, removeStored } from "../../discovery/config/store.ts";
+import type { ControlPlaneApi, EndpointView, HostView, ResourceWord, ServiceView } from "../../discovery/http/api.ts";
+import type { Push } from "../../discovery/push/push.ts";
+import type { HostRecord } from "../../discovery/registry/agents/host-record.ts";
+import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts";
+import type { Registry } from "../../discovery/registry/registry.ts";
+import type { KeyValueStore } from "../../store/key-value.ts";
+import { TYPE_URLS } from "../../xds/type-urls.ts";
+import { toEnvoyJson } from "../../proto/json.ts";
+import type { AgentPort } from "./agent-port.ts";
+import type { ControlPlaneConfig } from "./config.ts";
+import { viewProxies } from "./proxy-view.ts";
+
+/** The running parts that the API speaks for. */
+export interface ApiParts {
+  readonly config: ControlPlaneConfig;
+  readonly written: Config;
+  readonly store: KeyValueStore;
+  readonly authority: CertificateAuthority;
+  readonly catalog: Catalog;
+  readonly registries: readonly Registry[];
+  readonly hosts: AgentsRegistry;
+  readonly push: Push;
+  readonly port: AgentPort;
+  readonly clock: Clock;
+}
+
+const TYPE_OF_WORD: Readonly<Record<ResourceWord, string>> = {
+  listeners: TYPE_URLS.listener,
+  routes: TYPE_URLS.virtualHost,
+  clusters: TYPE_URLS.cluster,
+  endpoints: TYPE_URLS.clusterLoadAssignment,
+  secrets: TYPE_URLS.secret,
+};
+
+/** Answers the API from the running parts; every answer is as they are at that moment. */
+export function createApi(parts: ApiParts): ControlPlaneApi {
+  const { written, store, authority, catalog, registries, hosts, push } = parts;
+  const hostNamed = (word: string): HostRecord | undefined =>
+    hosts.hosts.get(word) ?? [...hosts.hosts.entries().values()].find(({ report }) => report.hostName === word);
+  return {
+    services: () => [...catalog.services.entries().keys()].sort().flatMap((key) => viewService(catalog, key) ?? []),
+    endpoints: (word) => viewEndpoints(catalog, word),
+    hosts: async () => {
+      const identities = new Map((await authority.hosts()).map((host) => [host.hostId, host.identities]));
+      return [...hosts.hosts.entries().values()].map((host) => viewHost(host, catalog, identities.get(host.hostId) ?? []));
+    },
+    config: () =>
+      [...written.statuses.entries().values()].map(({ kind, namespace, name, origin, state, position, issues }) => ({
+        kind,
+        namespace,
+        name,
+        origin,
+        state,
+        position: `${position.file}:${position.line}`,
+        issues,
+      })),
+    configYaml(kind, namespace, name) {
+      const resource = written.resources.get(`${kindNamed(kind)?.kind ?? kind}/${namespace}/${name}`);
+      return resource === undefined ? undefined : toYaml(resource);
+    },
+    registries: () =>
+      registries.map((registry) => {
+        const { name, kind, synced, services, workloads, ageMs, lastError } = registry.status();
+        return { name, kind, synced, services, workloads, ageSeconds: (ageMs ?? 0) / 1_000, error: lastError?.message ?? "" };
+      }),
+    proxies: () => viewProxies(parts),
+    proxyResources(word, what) {
+      const host = hostNamed(word);
+      if (host === undefined) return undefined;
+      const typeUrl = TYPE_OF_WORD[what];
+      return [push.setOf(host.hostId), push.shared].flatMap((set) => [...set.list(typeUrl)].map(({ bytes }) => toEnvoyJson(typeUrl, bytes)));
+    },
+    async apply(yaml, file) {
+      const { stored, resources, issues } = await applyDocuments(store, parseDocuments(yaml, file, "store"));
+      return { stored, issues, resources: resources.map(({ kind, metadata }) => ({ kind, namespace: metadata.namespace, name: metadata.name })) };
+    },
+    remove(kind, namespace, name) {
+      const known = kindNamed(kind)?.kind ?? kinds.find((definition) => definition.kind === kind)?.kind;
+      return known === undefined ? Promise.resolve(false) : removeStored(store, keyOf(known, namespace, name));
+    },
+    async createToken({ groups, ttlSeconds, addressRanges }) {
+      const created = await authority.createToken({
+        groups: [...groups],
+        ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+        ...(addressRanges === undefined ? {} : { addressRanges: [...addressRanges] }),
+      });
+      return { token: created.token.revealText(), expiresAt: new Date(created.expiresAtMs).toISOString() };
+    },
+    async revokeHost(word) {
+      const hostId = hostNamed(word)?.hostId ?? (await authority.hosts()).find((host) => host.hostId === word)?.hostId;
+      if (hostId === undefined) return false;
+      await authority.revokeHost(hostId);
+      return true;
+    },
+    journal: async () => (await authority.journal()).entries,
+    openTasks: () => registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`),
+  };
+}
+
+function keyOf(kind: Kind, namespace: string, name: string): string {
+  return resourceKey({ kind, metadata: { namespace, name } });
+}
+
+function toYaml({ apiVersion, kind, metadata, spec }: AnyResource): string {
+  return stringify({ apiVersion, kind, metadata, spec });
+}
+
+function viewService(catalog: Catalog, key: string): ServiceView | undefined {
+  const service = catalog.services.get(key);
+  if (service === undefined) return undefined;
+  const endpoints = catalog.endpoints.get(key) ?? [];
+  const { namespace, name, hostname, aliases, vips, source } = service;
+  return {
+    namespace,
+    name,
+    hostname,
+    aliases,
+    ports: service.ports.map((port) => ({ name: port.name, number: port.number, protocol: port.protocol })),
+    vips,
+    registry: source.registry,
+    endpoints: { healthy: endpoints.filter(({ health }) => health === "healthy" || health === "unknown").length, total: endpoints.length },
+  };
+}
+
+function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView[] {
+  const wanted = word === undefined ? undefined : (catalog.names.find(word.toLowerCase()) ?? word);
+  return [...catalog.services.entries().values()]
+    .filter((service) => wanted === undefined || serviceKey(service) === wanted)
+    .flatMap((service) =>
+      (catalog.endpoints.get(serviceKey(service)) ?? []).map((endpoint) => ({
+        service: serviceKey(service),
+        servicePort: endpoint.servicePort,
+        address: endpoint.address,
+        port: endpoint.port,
+        workload: endpoint.workloadName,
+        health: endpoint.health,
+        meshed: endpoint.meshed,
+        identity: endpoint.identity ?? "",
+        locality: formatLocality(endpoint.locality),
+        registry: endpoint.source.registry,
+      })),
+    );
+}
+
+function viewHost(host: HostRecord, catalog: Catalog, identities: readonly { readonly group: string; readonly spiffeId: string }[]): HostView {
+  const { report } = host;
+  const reported = new Map(report.workloads.map((workload) => [workload.name, workload]));
+  return {
+    id: host.hostId,
+    name: report.hostName,
+    state: host.state,
+    addresses: report.facts.addresses,
+    workloads: host.workloads.map(({ name, group, key }) => ({
+      name,
+      group,
+      identity: identities.find((identity) => identity.group === group)?.spiffeId ?? "",
+      health: catalog.workloads.get(key)?.health ?? reported.get(name)?.health ?? "unknown",
+      detail: catalog.workloads.get(key)?.healthDetail ?? "",
+    })),
+    agentVersion: report.agentVersion,
+    envoyVersion: report.envoyVersion,
+    facts: {
+      os: report.facts.os,
+      kernel: report.facts.kernel,
+      architecture: report.facts.architecture,
+      cpus: report.facts.cpus,
+      memoryBytes: report.facts.memoryBytes,
+      capture: report.facts.capture,
+    },
+    lastSeen: host.state === "connected" ? "now" : new Date(host.since).toISOString(),
+  };
+}

@@ -1,0 +1,162 @@
+import { join } from "node:path";
+import { collectDefaultMetrics, Registry } from "prom-client";
+import { systemClock } from "../../base/clock.ts";
+import { SourceCollection } from "../../base/collection.ts";
+import type { Logger } from "../../base/logger.ts";
+import { TaskGroup } from "../../base/task-group.ts";
+import { encodePem } from "../../base/x509/pem.ts";
+import { watchTrustBundle } from "../../ca/bundle.ts";
+import { createCertificateAuthority } from "../../ca/service.ts";
+import { createCatalog } from "../../discovery/catalog/catalog.ts";
+import { VipAllocator } from "../../discovery/catalog/vip.ts";
+import { startConfig } from "../../discovery/config/config.ts";
+import { watchConfigFiles } from "../../discovery/config/files.ts";
+import { createLastGood } from "../../discovery/config/last-good.ts";
+import { watchStoredConfig } from "../../discovery/config/store.ts";
+import { serveHttp } from "../../discovery/http/server.ts";
+import { followProxyHosts } from "../../discovery/proxy-hosts.ts";
+import { startPush } from "../../discovery/push/push.ts";
+import { createAgentsRegistry } from "../../discovery/registry/agents/registry.ts";
+import { createStaticRegistry } from "../../discovery/registry/static/registry.ts";
+import { openSqliteStore } from "../../store/sqlite.ts";
+import { openAgentPort, shareTrustBundle } from "./agent-port.ts";
+import { createApi } from "./api.ts";
+import { followAnalysis } from "./analysis.ts";
+import type { ControlPlaneConfig } from "./config.ts";
+import { followGrants } from "./grants.ts";
+import { addMeshMetrics } from "./metrics.ts";
+
+/** How long changes gather before they are translated together. */
+const PUSH_BATCH_MS = 10;
+
+/** A running control plane. Whoever started it closes it. */
+export interface BoundControlPlane {
+  readonly agentAddresses: readonly unknown[];
+  readonly metricsPort: number;
+  close(): Promise<void>;
+}
+
+/** Starts every part, in the order in which they need each other; a failure ends those that run. */
+export async function startControlPlane(config: ControlPlaneConfig, logger: Logger): Promise<BoundControlPlane> {
+  const tasks = new TaskGroup();
+  try {
+    return await compose(config, logger, tasks);
+  } catch (failure) {
+    await tasks.close();
+    throw failure;
+  }
+}
+
+async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGroup): Promise<BoundControlPlane> {
+  const { mesh, stateDir } = config;
+  const clock = systemClock;
+  const note = (what: string) => (err: unknown) => logger.error({ err }, what);
+  const store = tasks.own(await openSqliteStore({ path: join(stateDir, "state.db") }));
+
+  // What people wrote.
+  const lastGood = tasks.own(createLastGood({ store, onProblem: note("the last good configuration is not saved") }));
+  const stored = tasks.own(await watchStoredConfig({ store, onProblem: note("applied resources cannot be read") }));
+  const files = config.configDir === undefined ? [] : [tasks.own(await watchConfigFiles({ directory: config.configDir, onProblem: note("the configuration directory cannot be read") }))];
+  const written = tasks.own(await startConfig({ sources: [...files, stored], lastGood }));
+
+  // Who may be what.
+  const statics = createStaticRegistry({ config: written.resources, meshDomain: mesh.domain });
+  const authority = tasks.own(
+    await createCertificateAuthority({
+      store,
+      clock,
+      logger,
+      config: { ...config.ca, trustDomain: mesh.trustDomain, replica: config.replica, keyFile: config.ca.keyFile ?? join(stateDir, "ca.key") },
+      resolveGroup: (group) => statics.templates.get(group),
+    }),
+  );
+
+  // What there is.
+  const grants = tasks.own(await followGrants(store, note("the grants of hosts cannot be read")));
+  const hosts = tasks.own(createAgentsRegistry({ templates: statics.templates, grants, store, clock, liveness: config.liveness }));
+  await hosts.load();
+  const registries = [tasks.own(statics), hosts];
+  const vips = await VipAllocator.load({ store, ranges: mesh.vipRanges, now: () => clock.now() });
+  const catalog = tasks.own(
+    createCatalog({
+      registries,
+      meshDomain: mesh.domain,
+      trustDomain: mesh.trustDomain,
+      vips,
+      onVipFailure: note("virtual addresses cannot be allocated"),
+    }),
+  );
+  for (const registry of registries) registry.start();
+  await catalog.settled();
+  grants.subscribe((hostId, isRevoked) => (isRevoked ? hosts.remove(hostId) : hosts.recheck(hostId)));
+  tasks.own(followAnalysis(written, catalog, mesh));
+
+  // What proxies are told.
+  const proxies = tasks.own(followProxyHosts({ hosts: hosts.hosts, templates: statics.templates, config: written.resources, trustDomain: mesh.trustDomain }));
+  const trustBundles = new SourceCollection<string>();
+  const bundle = await authority.trustBundle();
+  trustBundles.apply([[bundle.trustDomain, bundle.roots.map((root) => encodePem("CERTIFICATE", root)).join("")]]);
+  const push = tasks.own(
+    startPush({
+      services: catalog.services,
+      endpoints: catalog.endpoints,
+      workloads: catalog.workloads,
+      names: catalog.names,
+      config: written.resources,
+      hosts: proxies.proxies,
+      trustBundles,
+      settings: {
+        meshDomain: mesh.domain,
+        trustDomain: mesh.trustDomain,
+        rootNamespace: mesh.rootNamespace,
+        defaultMtls: mesh.mtls,
+        vipRanges: mesh.vipRanges,
+        unknownDestinations: mesh.outboundTrafficPolicy === "ALLOW_ANY" ? "allow" : "deny",
+        batchMs: PUSH_BATCH_MS,
+      },
+      clock,
+    }),
+  );
+  const bundles = tasks.own(
+    watchTrustBundle(store, (next) => {
+      trustBundles.apply([[next.trustDomain, next.roots.map((root) => encodePem("CERTIFICATE", root)).join("")]]);
+      shareTrustBundle(push, next);
+    }),
+  );
+  bundles.done.catch(note("the trust bundle cannot be followed"));
+
+  // Where it is served.
+  const port = tasks.own(
+    await openAgentPort({
+      listen: config.listen.agents,
+      authority,
+      hosts,
+      push,
+      logger,
+      onNack: (hostId, nack) => {
+        if (!nack.isFinal) return;
+        const causes = nack.resources.flatMap(({ name }) => push.causesOf(hostId, nack.typeUrl, name));
+        logger.warn({ hostId, typeUrl: nack.typeUrl, causes: [...new Set(causes)], message: nack.message }, "a proxy rejected resources");
+      },
+    }),
+  );
+  const renewal = setInterval(
+    () => void port.renewCertificate().catch(note("the control plane's certificate cannot be renewed")),
+    (config.ca.controlPlaneTtlSeconds * 1_000) / 2,
+  );
+  tasks.defer(() => clearInterval(renewal));
+  const metrics = new Registry();
+  collectDefaultMetrics({ register: metrics, prefix: "ironmesh_" });
+  addMeshMetrics(metrics, { catalog, hosts, port });
+  const http = tasks.own(
+    await serveHttp({
+      api: createApi({ config, written, store, authority, catalog, registries, hosts, push, port, clock }),
+      metrics,
+      logger,
+      apiSocket: config.listen.apiSocket,
+      metricsAddress: config.listen.metrics,
+    }),
+  );
+  hosts.ready();
+  return { agentAddresses: port.addresses, metricsPort: http.metricsPort, close: () => tasks.close() };
+}

@@ -1,0 +1,42 @@
+import type { ProxyView } from "../../discovery/http/api.ts";
+import { TYPE_URLS } from "../../xds/type-urls.ts";
+import type { ApiParts } from "./api.ts";
+
+/** The word that people use for a type: `ClusterLoadAssignment` → `endpoints`. */
+const WORD_OF_TYPE: Readonly<Record<string, string>> = {
+  [TYPE_URLS.cluster]: "clusters",
+  [TYPE_URLS.clusterLoadAssignment]: "endpoints",
+  [TYPE_URLS.listener]: "listeners",
+  [TYPE_URLS.routeConfiguration]: "tables",
+  [TYPE_URLS.virtualHost]: "routes",
+  [TYPE_URLS.secret]: "secrets",
+  [TYPE_URLS.nameRecord]: "names",
+};
+
+/** Every host that reported, with what its stream was sent and took. */
+export function viewProxies({ hosts, port, push }: Pick<ApiParts, "hosts" | "port" | "push">): ProxyView[] {
+  const streams = port.streams();
+  return [...hosts.hosts.entries().values()].map(({ hostId, report }) => {
+    const stream = streams.findLast(({ id }) => port.hostOf(id) === hostId);
+    const types = (stream?.types ?? []).flatMap(({ typeUrl, state, rejected, lastNack }) => {
+      const word = WORD_OF_TYPE[typeUrl];
+      if (word === undefined) return [];
+      return [
+        {
+          type: word,
+          state,
+          resources: sizeOf(push.setOf(hostId).list(typeUrl)) + sizeOf(push.shared.list(typeUrl)),
+          error: state === "REJECTED" ? (lastNack?.message ?? "") : "",
+          causes: [...new Set(rejected.flatMap(({ name }) => push.causesOf(hostId, typeUrl, name)))],
+        },
+      ];
+    });
+    return { host: hostId, hostName: report.hostName, connected: stream !== undefined, types };
+  });
+}
+
+function sizeOf(items: Iterable<unknown>): number {
+  let size = 0;
+  for (const _ of items) size += 1;
+  return size;
+}
