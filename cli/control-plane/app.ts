@@ -25,6 +25,7 @@ import { followAnalysis } from "./analysis.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import { followGrants } from "./grants.ts";
 import { addMeshMetrics } from "./metrics.ts";
+import { openRegistry } from "./registries.ts";
 
 /** How long changes gather before they are translated together. */
 const PUSH_BATCH_MS = 10;
@@ -75,7 +76,9 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   const grants = tasks.own(await followGrants(store, note("the grants of hosts cannot be read")));
   const hosts = tasks.own(createAgentsRegistry({ templates: statics.templates, grants, store, clock, liveness: config.liveness }));
   await hosts.load();
-  const registries = [tasks.own(statics), hosts];
+  const surroundings = { meshDomain: mesh.domain, store, clock };
+  const others = await Promise.all(config.registries.map(async (registry) => tasks.own(await openRegistry(registry, surroundings))));
+  const registries = [tasks.own(statics), hosts, ...others];
   const vips = await VipAllocator.load({ store, ranges: mesh.vipRanges, now: () => clock.now() });
   const catalog = tasks.own(
     createCatalog({

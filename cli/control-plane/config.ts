@@ -29,6 +29,8 @@ const consulRegistry = z.strictObject({
   datacenter: z.string().optional().describe("Datacenter to read; the agent's own where absent."),
   tokenFile: z.string().optional().describe("File that holds the ACL token; read again when it changes."),
   caFile: z.string().optional().describe("PEM file of the roots that the Consul agent's certificate is checked against."),
+  addressTag: z.string().optional().describe("Tagged address to prefer, such as lan_ipv4 or wan."),
+  ignoredServices: z.array(z.string()).optional().describe("Consul services that the mesh leaves alone."),
 });
 
 export const controlPlaneSchema = z.strictObject({
