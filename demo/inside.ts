@@ -1,0 +1,60 @@
+import { writeSync } from "node:fs";
+import { inspect } from "node:util";
+import { createNarrator } from "./narrator.ts";
+import { STEPS } from "./steps.ts";
+import { readLogTails } from "./logs.ts";
+import { startWorld } from "./world.ts";
+import type { World } from "./world.ts";
+
+/** The descriptor on which the outside waits for the end of the steps. */
+const ANNOUNCE_FD = 3;
+const LOG_TAIL_BYTES = 3_000;
+
+/**
+ * The demo, alone in its namespaces, whose first process this is.
+ *
+ * @returns the exit code
+ */
+export async function runInside({ isOnce }: { readonly isOnce: boolean }): Promise<number> {
+  // The first process of a namespace gets no signal that it does not ask for.
+  const interrupted = new Promise<"interrupted">((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve("interrupted"));
+  });
+  // What still runs ends with this process, which is the first of its namespace.
+  const outcome = await Promise.race([show(isOnce), interrupted]);
+  if (outcome !== "interrupted" && (isOnce || outcome !== 0)) process.exit(outcome);
+  if (outcome !== "interrupted") await interrupted;
+  process.stdout.write("\nending the demo\n");
+  process.exit(outcome === "interrupted" ? 130 : outcome);
+}
+
+async function show(isOnce: boolean): Promise<number> {
+  const narrator = createNarrator((line) => void process.stdout.write(`${line}\n`), process.stdout.isTTY);
+  narrator.say("Starting a control plane and three hosts, each with its agent, Envoy and applications …");
+  let world: World;
+  try {
+    world = await startWorld(narrator);
+  } catch (failure) {
+    return await report("the start", failure);
+  }
+  for (const [index, step] of STEPS.entries()) {
+    narrator.step(index + 1, step.title);
+    try {
+      await step.run(world);
+    } catch (failure) {
+      return await report(`step ${index + 1} (${step.title})`, failure);
+    }
+  }
+  narrator.say("");
+  narrator.proof(`all ${STEPS.length} steps held`);
+  if (isOnce) await world.close();
+  else writeSync(ANNOUNCE_FD, "ready\n");
+  return 0;
+}
+
+async function report(what: string, failure: unknown): Promise<number> {
+  console.error(`\n ✗ ${what} failed: ${failure instanceof Error ? failure.message : inspect(failure)}`);
+  if (failure instanceof Error && failure.cause !== undefined) console.error(`   because: ${inspect(failure.cause)}`);
+  for (const [name, text] of await readLogTails(LOG_TAIL_BYTES)) console.error(`\n── end of ${name}\n${text.trimEnd()}`);
+  return 1;
+}

@@ -1,0 +1,12 @@
+import type { Step } from "./step.ts";
+import { authorization } from "./steps/authorization.ts";
+import { inventory } from "./steps/inventory.ts";
+import { leave } from "./steps/leave.ts";
+import { hostLoss } from "./steps/host-loss.ts";
+import { mutualTls } from "./steps/mutual-tls.ts";
+import { resilience } from "./steps/resilience.ts";
+import { staticStability } from "./steps/static-stability.ts";
+import { trafficSplit } from "./steps/traffic-split.ts";
+
+/** Everything that the demo shows, in this order: a host that died stays dead for the steps after it. */
+export const STEPS: readonly Step[] = [inventory, mutualTls, trafficSplit, resilience, authorization, hostLoss, staticStability, leave];
