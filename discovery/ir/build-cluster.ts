@@ -9,8 +9,19 @@ import type { ClusterIr, ConnectionPoolIr, LoadBalancerIr, OutlierDetectionIr, U
 import { outboundClusterName, outboundSni, validationSecretName } from "./names.ts";
 
 type Subset = NonNullable<Specs["DestinationRule"]["subsets"]>[number];
-type TrafficPolicy = NonNullable<Specs["DestinationRule"]["trafficPolicy"]>;
-type PortPolicy = Pick<TrafficPolicy, "connectionPool" | "loadBalancer" | "outlierDetection" | "tls">;
+type IstioPolicy = NonNullable<Specs["DestinationRule"]["trafficPolicy"]>;
+
+/**
+ * What this file reads of a traffic policy, at a port or above. Istio's schema
+ * types a load balancer as a union of so many shapes, separately at each place,
+ * that the compiler takes a minute to compare two of them: name only the field.
+ */
+type PortPolicy = Pick<IstioPolicy, "connectionPool" | "outlierDetection" | "tls"> & {
+  readonly loadBalancer?: { readonly simple?: string };
+};
+type TrafficPolicy = PortPolicy & {
+  readonly portLevelSettings?: readonly (PortPolicy & { readonly port?: { readonly number?: number } })[];
+};
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 
