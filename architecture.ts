@@ -77,7 +77,7 @@ export const FENCES: readonly Fence[] = [
   {
     package: "node:child_process",
     allowedIn: [
-      "agent/envoy-binary.ts",
+      "agent/binding.ts", "agent/run-probe.ts", "agent/envoy-binary.ts",
       "agent/envoy-process.ts",
       "agent/interception/command-runner.ts",
       "agent/output-pipe.ts",
@@ -99,7 +99,7 @@ export const FENCES: readonly Fence[] = [
   },
   {
     package: "zod",
-    allowedIn: ["agent/config-issues.ts", "agent/config.ts", "api/mesh-config.ts", "base/config-file.ts", "ca", "cli", "discovery"],
+    allowedIn: ["agent/probe.ts", "agent/config-issues.ts", "agent/config.ts", "api/mesh-config.ts", "base/config-file.ts", "ca", "cli", "discovery"],
     reason: "where something from outside becomes typed: configuration, requests, stored records",
   },
 ];

@@ -5,15 +5,24 @@ import { formatSpiffeId } from "../model/identity.ts";
 import { SecretSchema } from "../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
 import type { HeldCertificate } from "./certificate.ts";
 
-/** One SDS secret, encoded: its name is the SPIFFE ID, its bytes hold the private key. */
+/** One SDS secret, encoded; its bytes hold the private key. */
 export interface WorkloadSecret {
   readonly name: string;
   readonly bytes: SecretBytes;
 }
 
-/** What Envoy gets for a workload's certificate, over the agent's own socket and never from the control plane. */
-export function buildWorkloadSecret(certificate: HeldCertificate): WorkloadSecret {
-  const name = formatSpiffeId(certificate.spiffeId);
+/**
+ * What Envoy gets for a workload's certificate, over the agent's own socket and
+ * never from the control plane. It has two names: the SPIFFE ID, which outbound
+ * connections select on demand, and `server|<SPIFFE ID>` for inbound listeners.
+ * Envoy never wakes an on-demand selector for a secret that a listener holds.
+ */
+export function buildWorkloadSecrets(certificate: HeldCertificate): WorkloadSecret[] {
+  const id = formatSpiffeId(certificate.spiffeId);
+  return [buildWorkloadSecret(certificate, id), buildWorkloadSecret(certificate, `server|${id}`)];
+}
+
+function buildWorkloadSecret(certificate: HeldCertificate, name: string): WorkloadSecret {
   const secret = create(SecretSchema, {
     name,
     type: {

@@ -10,7 +10,7 @@ import { addHost } from "./commands/host.ts";
 import { addProxyConfig, addProxyStatus } from "./commands/proxy.ts";
 import { addToken } from "./commands/token.ts";
 import { addTranslate } from "./commands/translate.ts";
-import { VERSION } from "./version.ts";
+import { version } from "./version.ts";
 
 /** All commands, in the order in which help lists them. */
 const COMMANDS = [
@@ -31,7 +31,7 @@ const COMMANDS = [
 export function buildProgram(context: CliContext): Command {
   const program = new Command("ironmesh")
     .description("A service mesh for virtual machines and bare metal")
-    .version(VERSION)
+    .version(version())
     .option("--api <socket>", "socket of the control plane's API (or IRONMESH_API)", process.env["IRONMESH_API"] ?? CONTROL_PLANE_DEFAULTS.apiSocket)
     .showHelpAfterError("(`ironmesh help COMMAND` explains each command)")
     .showSuggestionAfterError();

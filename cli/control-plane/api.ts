@@ -2,38 +2,16 @@ import { stringify } from "yaml";
 import { kinds, kindNamed } from "../../api/kinds.ts";
 import { parseDocuments } from "../../api/document.ts";
 import { type AnyResource, type Kind, resourceKey } from "../../api/resource.ts";
-import type { Clock } from "../../base/clock.ts";
-import type { CertificateAuthority } from "../../ca/service.ts";
 import { formatLocality } from "../../model/workload.ts";
 import { serviceKey } from "../../model/service.ts";
 import type { Catalog } from "../../discovery/catalog/catalog.ts";
-import type { Config } from "../../discovery/config/config.ts";
 import { applyDocuments, removeStored } from "../../discovery/config/store.ts";
 import type { ControlPlaneApi, EndpointView, HostView, ResourceWord, ServiceView } from "../../discovery/http/api.ts";
-import type { Push } from "../../discovery/push/push.ts";
 import type { HostRecord } from "../../discovery/registry/agents/host-record.ts";
-import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts";
-import type { Registry } from "../../discovery/registry/registry.ts";
-import type { KeyValueStore } from "../../store/key-value.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
 import { toEnvoyJson } from "../../proto/json.ts";
-import type { AgentPort } from "./agent-port.ts";
-import type { ControlPlaneConfig } from "./config.ts";
+import type { ApiParts } from "./parts.ts";
 import { viewProxies } from "./proxy-view.ts";
-
-/** The running parts that the API speaks for. */
-export interface ApiParts {
-  readonly config: ControlPlaneConfig;
-  readonly written: Config;
-  readonly store: KeyValueStore;
-  readonly authority: CertificateAuthority;
-  readonly catalog: Catalog;
-  readonly registries: readonly Registry[];
-  readonly hosts: AgentsRegistry;
-  readonly push: Push;
-  readonly port: AgentPort;
-  readonly clock: Clock;
-}
 
 const TYPE_OF_WORD: Readonly<Record<ResourceWord, string>> = {
   listeners: TYPE_URLS.listener,

@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { collectDefaultMetrics, Registry } from "prom-client";
 import { systemClock } from "../../base/clock.ts";
 import { SourceCollection } from "../../base/collection.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -13,6 +12,7 @@ import { startConfig } from "../../discovery/config/config.ts";
 import { watchConfigFiles } from "../../discovery/config/files.ts";
 import { createLastGood } from "../../discovery/config/last-good.ts";
 import { watchStoredConfig } from "../../discovery/config/store.ts";
+import { createMeshMetrics } from "../../discovery/http/mesh-metrics.ts";
 import { serveHttp } from "../../discovery/http/server.ts";
 import { followProxyHosts } from "../../discovery/proxy-hosts.ts";
 import { startPush } from "../../discovery/push/push.ts";
@@ -24,7 +24,6 @@ import { createApi } from "./api.ts";
 import { followAnalysis } from "./analysis.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import { followGrants } from "./grants.ts";
-import { addMeshMetrics } from "./metrics.ts";
 import { openRegistry } from "./registries.ts";
 
 /** How long changes gather before they are translated together. */
@@ -148,12 +147,10 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
     (config.ca.controlPlaneTtlSeconds * 1_000) / 2,
   );
   tasks.defer(() => clearInterval(renewal));
-  const metrics = new Registry();
-  collectDefaultMetrics({ register: metrics, prefix: "ironmesh_" });
-  addMeshMetrics(metrics, { catalog, hosts, port });
+  const metrics = createMeshMetrics({ catalog, hosts, streams: () => port.streams() });
   const http = tasks.own(
     await serveHttp({
-      api: createApi({ config, written, store, authority, catalog, registries, hosts, push, port, clock }),
+      api: createApi({ written, store, authority, catalog, registries, hosts, push, port }),
       metrics,
       logger,
       apiSocket: config.listen.apiSocket,

@@ -1,6 +1,6 @@
 import type { ProxyView } from "../../discovery/http/api.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
-import type { ApiParts } from "./api.ts";
+import type { ApiParts } from "./parts.ts";
 
 /** The word that people use for a type: `ClusterLoadAssignment` → `endpoints`. */
 const WORD_OF_TYPE: Readonly<Record<string, string>> = {

@@ -1,21 +1,23 @@
-import { Gauge, type Registry } from "prom-client";
-import type { Catalog } from "../../discovery/catalog/catalog.ts";
-import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts";
-import type { AgentPort } from "./agent-port.ts";
+import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { Catalog } from "../catalog/catalog.ts";
+import type { AgentsRegistry } from "../registry/agents/registry.ts";
+import type { StreamStatus } from "../../xds/delta-server.ts";
 
 interface Observed {
   readonly catalog: Catalog;
   readonly hosts: AgentsRegistry;
-  readonly port: AgentPort;
+  readonly streams: () => readonly StreamStatus[];
 }
 
 /** What the control plane says about the mesh, computed when it is scraped. */
-export function addMeshMetrics(registers: Registry, { catalog, hosts, port }: Observed): void {
+export function createMeshMetrics({ catalog, hosts, streams }: Observed): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: "ironmesh_" });
   const gauge = (name: string, help: string, value: () => number): void => {
     const observed = new Gauge({
       name,
       help,
-      registers: [registers],
+      registers: [registry],
       collect() {
         observed.set(value());
       },
@@ -24,10 +26,11 @@ export function addMeshMetrics(registers: Registry, { catalog, hosts, port }: Ob
   gauge("ironmesh_services", "Services of the merged catalog.", () => catalog.services.entries().size);
   gauge("ironmesh_workloads", "Workloads of all registries.", () => catalog.workloads.entries().size);
   gauge("ironmesh_hosts", "Enrolled hosts that reported.", () => hosts.hosts.entries().size);
-  gauge("ironmesh_xds_streams", "Open delta ADS streams.", () => port.streams().length);
+  gauge("ironmesh_xds_streams", "Open delta ADS streams.", () => streams().length);
   gauge(
     "ironmesh_xds_rejected_types",
     "Types of resources of which some proxy rejected the last it was sent.",
-    () => port.streams().flatMap(({ types }) => types).filter(({ state }) => state === "REJECTED").length,
+    () => streams().flatMap(({ types }) => types).filter(({ state }) => state === "REJECTED").length,
   );
+  return registry;
 }
