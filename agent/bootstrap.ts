@@ -3,7 +3,7 @@ import { contentHash } from "../base/content-hash.ts";
 /** All that an Envoy is started with; everything else comes by xDS. */
 export interface BootstrapInput {
   readonly hostId: string;
-  readonly meshDomain: string;
+  readonly trustDomain: string;
   readonly locality: { readonly region: string; readonly zone: string; readonly subZone: string };
   /** The agent's delta ADS server. */
   readonly xdsSocketPath: string;
@@ -29,7 +29,7 @@ export function buildBootstrap(input: BootstrapInput): Bootstrap {
       id: `host~${hostId}`,
       cluster: "ironmesh-host",
       locality: { region: locality.region, zone: locality.zone, sub_zone: locality.subZone },
-      metadata: { HOST_ID: hostId, MESH_DOMAIN: input.meshDomain },
+      metadata: { HOST_ID: hostId, TRUST_DOMAIN: input.trustDomain },
     },
     // Only the agent may use it: the socket is 0600 and no listener on a port exists.
     admin: { address: { pipe: { path: adminSocketPath, mode: 0o600 } }, ignore_global_conn_limit: true },

@@ -30,6 +30,8 @@ export interface RelayOptions {
   /** Envoy's group, which may open the socket; absent where Envoy is the agent's own user. */
   readonly socketGroup?: number;
   readonly policy: GuardPolicy;
+  /** What the host's workloads have from the start: an Envoy that is adopted must not see its secrets vanish. */
+  readonly secrets: readonly WorkloadSecret[];
   readonly lastKnownGood: LastKnownGood;
   /** True while Envoy serves. */
   readonly isEnvoyReady: () => boolean;
@@ -63,6 +65,12 @@ export interface XdsRelay extends Closable {
   setSecrets(secrets: readonly WorkloadSecret[]): void;
 }
 
+/**
+ * Envoy waits this long for the control plane's word before it gets what is on
+ * disk: an adopted one may have newer resources than the disk, and one that is
+ * told of nothing at all would drop what it serves with.
+ */
+const FRESHER_WITHIN_MS = 3_000;
 /** Envoy must have served this long with a configuration before it counts as good. */
 const SETTLED_MS = 2_000;
 const SAVE_EVERY_MS = 10_000;
@@ -89,14 +97,25 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     logger.info({ generation: stored.number, resources: stored.resources.length, savedAt: new Date(stored.savedAtMs).toISOString() }, "starting from the last known good configuration");
   }
 
+  const setSecrets = (next: readonly WorkloadSecret[]): void => {
+    secrets.update((transaction) => {
+      transaction.replaceAll(TYPE_URLS.secret, next.map(({ name, bytes }) => createResource(TYPE_URLS.secret, name, bytes.reveal())));
+    });
+  };
+  setSecrets(options.secrets);
+  const gate = Promise.withResolvers<void>();
+  if (stored !== undefined) tasks.defer(clock.after(FRESHER_WITHIN_MS, gate.resolve));
   const server = createDeltaServer({
     clock,
-    onOpen: () => ({
+    onOpen: async () => {
+      await gate.promise;
+      return {
       // The host's own secrets win over anything of their name from elsewhere.
       sets: [secrets, resources],
       onNack: ({ typeUrl, message, resources: refused, isFinal }) =>
         logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`),
-    }),
+      };
+    },
   });
   await rm(socketPath, { force: true });
   tasks.own(
@@ -140,6 +159,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
       },
       onState(state) {
         if (state.phase === "synced") source = "control-plane";
+        if (state.phase === "synced" || (state.phase === "waiting" && source === "disk")) gate.resolve();
         options.onState(state);
       },
     }),
@@ -157,11 +177,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     },
     nameRecords: () => [...resources.list(TYPE_URLS.nameRecord)].map(({ bytes }) => fromBinary(NameRecordSchema, bytes)),
     trustBundles: () => [...resources.list(TYPE_URLS.trustBundle)].map(({ bytes }) => fromBinary(TrustBundleSchema, bytes)),
-    setSecrets(next) {
-      secrets.update((transaction) => {
-        transaction.replaceAll(TYPE_URLS.secret, next.map(({ name, bytes }) => createResource(TYPE_URLS.secret, name, bytes.reveal())));
-      });
-    },
+    setSecrets,
     close: () => tasks.close(),
   };
 }

@@ -21,7 +21,7 @@ export async function startTestEnvoy(runDir: string, change: Partial<EnvoyOption
     runDir,
     bootstrap: {
       hostId: "test-host",
-      meshDomain: "mesh.internal",
+      trustDomain: "mesh.internal",
       locality: { region: "", zone: "", subZone: "" },
       xdsSocketPath: join(runDir, "xds.sock"),
       maxConnections: 1_000,

@@ -1,0 +1,145 @@
+import { isDeepStrictEqual } from "node:util";
+
+import type { Clock } from "../base/clock.ts";
+import { messageOf } from "../base/coded-error.ts";
+import { formatIssue } from "../base/issue.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Closable } from "../base/task-group.ts";
+import { applyCapture, applyCaptureWithConfirm, recoverCapture, revertCapture, verifyCapture } from "./interception/apply.ts";
+import type { CaptureTarget } from "./interception/apply.ts";
+import type { CaptureSpec } from "./interception/capture-spec.ts";
+import { planCapture } from "./interception/plan.ts";
+import type { CapturePlan } from "./interception/plan.ts";
+
+export interface CaptureControlOptions {
+  readonly target: CaptureTarget;
+  /**
+   * What is wanted now, and a stamp that changes where equal rules must be
+   * loaded again; undefined while Envoy could not serve what would be captured.
+   */
+  readonly wanted: () => Promise<{ readonly spec: CaptureSpec; readonly stamp: string } | undefined>;
+  /** Whether the host is reachable and well under a plan that was never in force here. */
+  readonly confirm: () => Promise<boolean>;
+  readonly drainMs: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onChange: () => void;
+}
+
+/** What people see of it. */
+export interface CaptureStatus {
+  readonly state: "off" | "waiting" | "active" | "failed" | "reverted";
+  readonly detail: string;
+}
+
+/** Keeps the kernel's rules as they are wanted. Closing leaves them in force. */
+export interface CaptureControl extends Closable {
+  status(): CaptureStatus;
+  /** Something that rules depend on changed. */
+  poke(): void;
+  /** Takes every rule away, captured connections ending by themselves first. */
+  remove(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const LOOK_EVERY_MS = 2_000;
+const VERIFY_EVERY_LOOKS = 5;
+const CONFIRM_MS = 10_000;
+
+export function startCaptureControl(options: CaptureControlOptions): CaptureControl {
+  const { target, wanted, confirm, drainMs, clock, logger, onChange } = options;
+  let status: CaptureStatus = { state: "waiting", detail: "" };
+  let applied: { readonly plan: CapturePlan; readonly stamp: string } | undefined;
+  let refused: CapturePlan | undefined;
+  let isClosed = false;
+  let isRecovered = false;
+  let looks = 0;
+  let isPoked = false;
+  let running: Promise<void> | undefined;
+  let cancel: (() => void) | undefined;
+
+  const enter = (state: CaptureStatus["state"], detail = ""): void => {
+    const isNews = status.state !== state || status.detail !== detail;
+    status = { state, detail };
+    if (isNews) onChange();
+  };
+  const step = async (): Promise<void> => {
+    if (!isRecovered) {
+      const record = await recoverCapture(target, { drainTimeoutMs: drainMs });
+      isRecovered = true;
+      // Rules of an agent before us are in force, and this very plan was confirmed.
+      if (record?.capture === "active" && record.confirmed !== undefined && isDeepStrictEqual(record.confirmed, record.plan)) {
+        applied = { plan: record.plan, stamp: "before" };
+        enter("active", "as the agent before left it");
+      }
+    }
+    const want = await wanted();
+    if (want === undefined) return;
+    const plan = planCapture(want.spec);
+    if (!plan.ok) {
+      enter("failed", plan.error.map(formatIssue).join("; "));
+      return;
+    }
+    looks += 1;
+    const isSame = applied !== undefined && isDeepStrictEqual(applied.plan, plan.value);
+    if (isSame && applied?.stamp === want.stamp) {
+      if (looks % VERIFY_EVERY_LOOKS === 0) await mend(plan.value);
+      return;
+    }
+    if (refused !== undefined && isDeepStrictEqual(refused, plan.value)) return;
+    if (isSame || applied !== undefined) {
+      // A plan of this host is in force already, so that going on from it cannot lock anyone out of what worked.
+      await applyCapture(target, plan.value);
+    } else if ((await applyCaptureWithConfirm(target, plan.value, { confirm, timeoutMs: CONFIRM_MS, drainTimeoutMs: drainMs })) === "reverted") {
+      refused = plan.value;
+      logger.error("the capture rules were taken back: under them the host could not be confirmed to be well");
+      enter("reverted", "the host could not be confirmed to be well under the new rules");
+      return;
+    }
+    refused = undefined;
+    applied = { plan: plan.value, stamp: want.stamp };
+    logger.info({ outbound: want.spec.outbound.map(({ workload }) => workload), inbound: want.spec.inbound.map(({ port }) => port), backend: target.backend }, "capture rules are in force");
+    enter("active");
+  };
+  const mend = async (plan: CapturePlan): Promise<void> => {
+    const drift = await verifyCapture(target);
+    if (drift.length === 0) return;
+    logger.warn({ drift: drift.map(({ message }) => message) }, "somebody changed this host's capture rules; they are applied again");
+    await applyCapture(target, plan);
+  };
+  const look = (): void => {
+    if (isClosed) return;
+    cancel?.();
+    if (running !== undefined) {
+      isPoked = true;
+      return;
+    }
+    isPoked = false;
+    running = step()
+      .catch((failure: unknown) => {
+        logger.error({ err: failure, reason: messageOf(failure) }, "capture rules cannot be applied");
+        enter("failed", messageOf(failure));
+      })
+      .finally(() => {
+        running = undefined;
+        if (isPoked) look();
+        else if (!isClosed) cancel = clock.after(LOOK_EVERY_MS, look);
+      });
+  };
+  const stop = async (): Promise<void> => {
+    isClosed = true;
+    cancel?.();
+    await running;
+  };
+  look();
+  return {
+    status: () => status,
+    poke: look,
+    async remove() {
+      await stop();
+      await revertCapture(target, { guard: "remove", drainTimeoutMs: drainMs });
+      enter("off");
+    },
+    close: stop,
+  };
+}
