@@ -29,8 +29,8 @@ export function addAgent(program: Command, context: CliContext): void {
         return;
       }
       const logger = context.logger(parsed.value.log.level);
-      const agent = await startAgent(parsed.value, { logger });
-      await untilStopped(logger);
-      await agent.leave();
+      const agent = await startAgent(parsed.value, { logger, version: version() });
+      if ((await untilStopped(logger)) === "leave") await agent.leave();
+      else await agent.close();
     });
 }
