@@ -1,3 +1,4 @@
+import { policyPattern } from "../../api/policy-pattern.ts";
 import type { ResourceOf, Specs } from "../../api/resource.ts";
 import type {
   AuthorizationIr,
@@ -62,13 +63,5 @@ function buildOperation(operation: Operation): PolicyOperationIr {
 }
 
 function patterns(written: readonly string[] | undefined): StringPatternIr[] {
-  return (written ?? []).map(pattern);
-}
-
-/** Istio's wildcards: `*` for anything present, `abc*` and `*abc`; all else is exact. */
-function pattern(written: string): StringPatternIr {
-  if (written === "*") return { kind: "present" };
-  if (written.endsWith("*")) return { kind: "prefix", value: written.slice(0, -1) };
-  if (written.startsWith("*")) return { kind: "suffix", value: written.slice(1) };
-  return { kind: "exact", value: written };
+  return (written ?? []).map(policyPattern);
 }

@@ -24,6 +24,8 @@ type TrafficPolicy = PortPolicy & {
 };
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
+/** 0 stands for it too, as in Istio. */
+const DEFAULT_MAX_EJECTION_PERCENT = 10;
 
 /** The whole port's cluster and one for each subset of the DestinationRule. */
 export function buildClusters(
@@ -141,13 +143,18 @@ function buildLoadBalancer(settings: PortPolicy["loadBalancer"]): LoadBalancerIr
 function buildConnectionPool(pool: PortPolicy["connectionPool"]): ConnectionPoolIr {
   const { tcp, http } = pool ?? {};
   return {
-    ...(tcp?.maxConnections === undefined ? {} : { maxConnections: tcp.maxConnections }),
-    ...(http?.http1MaxPendingRequests === undefined ? {} : { maxPendingRequests: http.http1MaxPendingRequests }),
-    ...(http?.http2MaxRequests === undefined ? {} : { maxRequests: http.http2MaxRequests }),
-    ...(http?.maxRetries === undefined ? {} : { maxRetries: http.maxRetries }),
-    ...(http?.maxRequestsPerConnection === undefined ? {} : { maxRequestsPerConnection: http.maxRequestsPerConnection }),
+    ...limit("maxConnections", tcp?.maxConnections),
+    ...limit("maxPendingRequests", http?.http1MaxPendingRequests),
+    ...limit("maxRequests", http?.http2MaxRequests),
+    ...limit("maxRetries", http?.maxRetries),
+    ...limit("maxRequestsPerConnection", http?.maxRequestsPerConnection),
     ...(http?.idleTimeout === undefined ? {} : { idleTimeoutMs: durationMs(http.idleTimeout) }),
   };
+}
+
+/** 0 stands for the default, as in Istio; Envoy would take it to refuse everything. */
+function limit<K extends keyof ConnectionPoolIr>(key: K, value: number | undefined): { readonly [key in K]?: number } {
+  return value === undefined || value === 0 ? {} : ({ [key]: value } as { readonly [key in K]: number });
 }
 
 /** Istio's defaults for what an outlierDetection block leaves out. */
@@ -160,7 +167,7 @@ function buildOutlierDetection(settings: PortPolicy["outlierDetection"]): Outlie
     ...(gateway === undefined ? {} : { consecutiveGatewayErrors: gateway }),
     intervalMs: optionalMs(settings.interval) ?? 10_000,
     baseEjectionTimeMs: optionalMs(settings.baseEjectionTime) ?? 30_000,
-    maxEjectionPercent: settings.maxEjectionPercent ?? 10,
+    maxEjectionPercent: settings.maxEjectionPercent || DEFAULT_MAX_EJECTION_PERCENT,
     minHealthPercent: settings.minHealthPercent ?? 0,
   };
 }

@@ -1,5 +1,9 @@
 import { durationMs } from "../../api/duration.ts";
+import { grpcStatusNumber } from "../../api/grpc-status.ts";
+import { faultPercentage, mirrorPercentage } from "../../api/percentage.ts";
 import type { ResourceOf, Specs } from "../../api/resource.ts";
+import { parseRetryOn } from "../../api/retry-on.ts";
+import { stringMatch, type WrittenStringMatch } from "../../api/string-match.ts";
 import { resolveHost } from "../../model/hostname.ts";
 import type { ServicePort } from "../../model/port.ts";
 import type { Service } from "../../model/service.ts";
@@ -26,11 +30,9 @@ type HttpMatch = NonNullable<HttpRoute["match"]>[number];
 type Destination = NonNullable<NonNullable<HttpRoute["route"]>[number]["destination"]>;
 type HeaderOperations = NonNullable<HttpRoute["headers"]>;
 type HeaderChanges = NonNullable<HeaderOperations["request"]>;
-interface WrittenMatch {
-  readonly exact?: string;
-  readonly prefix?: string;
-  readonly regex?: string;
-}
+
+/** Source: grpc.github.io/grpc/core/md_doc_statuscodes.html */
+const UNKNOWN_GRPC_STATUS = 2;
 
 /** Every path. */
 const ANY_PATH: StringMatchIr = { kind: "prefix", value: "/" };
@@ -98,7 +100,7 @@ function buildRoute(route: HttpRoute, match: HttpMatch, name: string, port: numb
 }
 
 function buildMatch(match: HttpMatch): RouteMatchIr {
-  const pseudo: [string, WrittenMatch | undefined][] = [
+  const pseudo: [string, WrittenStringMatch | undefined][] = [
     [":method", match.method],
     [":authority", match.authority],
     [":scheme", match.scheme],
@@ -106,7 +108,7 @@ function buildMatch(match: HttpMatch): RouteMatchIr {
   const present = [...pseudo, ...Object.entries(match.headers ?? {})];
   const absent = Object.entries(match.withoutHeaders ?? {});
   return {
-    path: match.uri === undefined ? ANY_PATH : (stringMatch(match.uri) ?? ANY_PATH),
+    path: match.uri === undefined ? ANY_PATH : (textMatchOf(match.uri) ?? ANY_PATH),
     ignorePathCase: match.ignoreUriCase ?? false,
     headers: [
       ...present.flatMap(([header, written]) => headerMatch(header, written, false)),
@@ -114,22 +116,26 @@ function buildMatch(match: HttpMatch): RouteMatchIr {
     ],
     queryParams: Object.entries(match.queryParams ?? {}).map(([param, written]) => ({
       name: param,
-      match: stringMatch(written) ?? "present",
+      match: matchOf(written),
     })),
   };
 }
 
-function headerMatch(name: string, written: WrittenMatch | undefined, inverted: boolean): HeaderMatchIr[] {
+function headerMatch(name: string, written: WrittenStringMatch | undefined, inverted: boolean): HeaderMatchIr[] {
   if (written === undefined) return [];
-  return [{ name: name.toLowerCase(), match: stringMatch(written) ?? "present", inverted }];
+  return [{ name: name.toLowerCase(), match: matchOf(written), inverted }];
 }
 
-/** Undefined for `{}`, which asks only for presence. */
-function stringMatch(written: WrittenMatch): StringMatchIr | undefined {
-  if (written.exact !== undefined) return { kind: "exact", value: written.exact };
-  if (written.prefix !== undefined) return { kind: "prefix", value: written.prefix };
-  if (written.regex !== undefined) return { kind: "regex", value: written.regex };
-  return undefined;
+/** `{}` asks only for presence. */
+function matchOf(written: WrittenStringMatch): StringMatchIr | "present" {
+  const match = stringMatch(written);
+  return match.kind === "present" ? "present" : match;
+}
+
+/** For places where Istio takes no `{}`: it would match nothing. */
+function textMatchOf(written: WrittenStringMatch): StringMatchIr | undefined {
+  const match = matchOf(written);
+  return match === "present" ? undefined : match;
 }
 
 function buildAction(route: HttpRoute, port: number, namespace: string, view: MeshView): RouteActionIr {
@@ -156,8 +162,8 @@ function buildForward(route: HttpRoute, port: number, namespace: string, view: M
   const destinations = route.route ?? [];
   const rewrite = buildRewrite(route);
   const mirrors = [
-    ...(route.mirror === undefined ? [] : [{ destination: route.mirror, percentage: route.mirrorPercentage?.value }]),
-    ...(route.mirrors ?? []).map((mirror) => ({ destination: mirror.destination, percentage: mirror.percentage?.value })),
+    ...(route.mirror === undefined ? [] : [{ destination: route.mirror, percentage: route.mirrorPercentage }]),
+    ...(route.mirrors ?? []).map((mirror) => ({ destination: mirror.destination, percentage: mirror.percentage })),
   ];
   const retry = buildRetry(route.retries);
   return {
@@ -170,7 +176,7 @@ function buildForward(route: HttpRoute, port: number, namespace: string, view: M
     timeoutMs: route.timeout === undefined ? 0 : durationMs(route.timeout),
     mirrors: mirrors.map(({ destination, percentage }) => ({
       cluster: destinationCluster(destination, namespace, port, view),
-      percentage: percentage ?? 100,
+      percentage: mirrorPercentage(percentage),
     })),
     ...(retry === undefined ? {} : { retry }),
     ...(rewrite === undefined ? {} : { rewrite }),
@@ -181,13 +187,11 @@ function buildForward(route: HttpRoute, port: number, namespace: string, view: M
 function buildRetry(retries: HttpRoute["retries"]): RetryIr | undefined {
   if (retries === undefined) return DEFAULT_RETRY;
   if (retries.attempts === 0) return undefined;
-  const words = (retries.retryOn ?? DEFAULT_RETRY.retryOn.join(",")).split(",").map((word) => word.trim()).filter(Boolean);
-  const codes = words.filter((word) => /^\d+$/.test(word)).map(Number);
-  const conditions = words.filter((word) => !/^\d+$/.test(word));
+  const { conditions, statusCodes } = parseRetryOn(retries.retryOn ?? DEFAULT_RETRY.retryOn.join(","));
   return {
     attempts: retries.attempts ?? DEFAULT_RETRY.attempts,
-    retryOn: codes.length > 0 && !conditions.includes("retriable-status-codes") ? [...conditions, "retriable-status-codes"] : conditions,
-    retriableStatusCodes: codes,
+    retryOn: conditions,
+    retriableStatusCodes: statusCodes,
     ...(retries.perTryTimeout === undefined ? {} : { perTryTimeoutMs: durationMs(retries.perTryTimeout) }),
     ...(retries.backoff === undefined ? {} : { backoffMs: durationMs(retries.backoff) }),
   };
@@ -226,34 +230,22 @@ function buildFault(fault: HttpRoute["fault"]): FaultIr | undefined {
   return {
     ...(delay?.fixedDelay === undefined
       ? {}
-      : { delay: { fixedDelayMs: durationMs(delay.fixedDelay), percentage: delay.percentage?.value ?? 100 } }),
+      : { delay: { fixedDelayMs: durationMs(delay.fixedDelay), percentage: faultPercentage(delay.percentage) } }),
     ...(abort === undefined ? {} : { abort: buildAbort(abort) }),
   };
 }
 
 function buildAbort(abort: { httpStatus?: number; grpcStatus?: string; percentage?: { value?: number } }): NonNullable<FaultIr["abort"]> {
-  const percentage = abort.percentage?.value ?? 100;
-  if (abort.grpcStatus !== undefined) return { percentage, grpcStatus: grpcStatusNumber(abort.grpcStatus) };
+  const percentage = faultPercentage(abort.percentage);
+  if (abort.grpcStatus !== undefined) return { percentage, grpcStatus: grpcStatusNumber(abort.grpcStatus) ?? UNKNOWN_GRPC_STATUS };
   return { percentage, httpStatus: abort.httpStatus ?? 503 };
-}
-
-const GRPC_STATUSES = [
-  "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-  "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-];
-
-/** By name (`UNAVAILABLE`) or number; unknown words are `UNKNOWN`. */
-function grpcStatusNumber(status: string): number {
-  const number = /^\d+$/.test(status) ? Number(status) : GRPC_STATUSES.indexOf(status.toUpperCase());
-  return number < 0 ? 2 : number;
 }
 
 function buildCors(cors: HttpRoute["corsPolicy"]): CorsIr | undefined {
   if (cors === undefined) return undefined;
   return {
     allowOrigins: [
-      ...(cors.allowOrigins ?? []).flatMap((origin) => stringMatch(origin) ?? []),
+      ...(cors.allowOrigins ?? []).flatMap((origin) => textMatchOf(origin) ?? []),
       ...(cors.allowOrigin ?? []).map((value) => ({ kind: "exact" as const, value })),
     ],
     allowMethods: cors.allowMethods ?? [],

@@ -15,6 +15,8 @@ export interface ProxyIr {
   readonly workloads: readonly ProxyWorkloadIr[];
   /** Whom an inbound connection may come from: any workload of the trusted domains. */
   readonly clientValidation: ClientValidationIr;
+  /** Places that more than one workload claims: who lost them. Absent: none. */
+  readonly contested?: readonly ContestedPortIr[];
   /** Absent: none. `json`: one JSON object per request or connection on Envoy's standard output. */
   readonly accessLog?: "json";
 }
@@ -40,4 +42,15 @@ export interface InboundPortIr {
   /** `STRICT`: mutual TLS only. `PERMISSIVE`: plain too. `DISABLE`: plain only. */
   readonly mtls: "STRICT" | "PERMISSIVE" | "DISABLE";
   readonly authorization: AuthorizationIr;
+}
+
+/** A port that a workload does not get, because another of the host has it. */
+export interface ContestedPortIr {
+  /** The one that lost it. */
+  readonly workload: string;
+  /** Empty: every address of the host. */
+  readonly address: string;
+  readonly port: number;
+  /** The workload that keeps it. */
+  readonly owner: string;
 }

@@ -36,6 +36,8 @@ export class OwnedResources {
     }
     for (const key of before.keys()) {
       if (after.has(key)) continue;
+      // Another owner may have taken the name over since the last commit, or before.
+      if (this.#owners.get(key) !== owner) continue;
       this.#removals.push(refOf(key));
       this.#owners.delete(key);
     }

@@ -6,6 +6,7 @@ import type { ServiceKey } from "../../model/service.ts";
 import type { Workload, WorkloadKey } from "../../model/workload.ts";
 import { createResourceSet, type ResourceSet } from "../../xds/resource-set.ts";
 import { buildInbound } from "../ir/build-inbound.ts";
+import { settleInboundPlaces } from "../ir/inbound-places.ts";
 import { CLIENT_VALIDATION_SECRET } from "../ir/names.ts";
 import type { OutboundShapeIr } from "../ir/outbound.ts";
 import type { ProxyIr, ProxyWorkloadIr } from "../ir/proxy.ts";
@@ -124,16 +125,18 @@ export class ProxyPush {
     record(dependency.shape);
     record(dependency.trustBundles);
     const outbound = this.#shape();
+    const { workloads, contested } = settleInboundPlaces(
+      host.workloads.flatMap((workload) => this.#deriveWorkload(workload, outbound, record) ?? []),
+    );
     return {
       hostId,
       inboundPort: host.inboundPort,
-      workloads: host.workloads
-        .flatMap((workload) => this.#deriveWorkload(workload, outbound, record) ?? [])
-        .sort((left, right) => (left.name < right.name ? -1 : 1)),
+      workloads,
       clientValidation: {
         name: CLIENT_VALIDATION_SECRET,
         trustBundles: sortedByKey(Object.fromEntries(this.#inputs.trustBundles.entries())),
       },
+      ...(contested.length === 0 ? {} : { contested }),
       accessLog: "json",
     };
   }
