@@ -132,7 +132,8 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   const envoy = (): StreamStatus | undefined => server.streams().at(-1);
   const isEnvoyInSync = (): boolean => {
     const stream = envoy();
-    return stream !== undefined && stream.types.length > 0 && stream.types.every(({ state }) => state === "SYNCED");
+    // An Envoy that came back with what it had is sent nothing.
+    return stream !== undefined && stream.types.length > 0 && stream.types.every(({ state, pending }) => state === "SYNCED" || (state === "NOT SENT" && pending === 0));
   };
   tasks.own(keepLastKnownGood({ options, isGood: () => source === "control-plane" && isEnvoyInSync() && options.isEnvoyReady(), revision: () => resources.revision(), all: () => types.flatMap((type) => [...resources.list(type)]) }));
 
