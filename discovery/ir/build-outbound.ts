@@ -42,7 +42,7 @@ function buildVirtualHost(
   virtualService: ResourceOf<"VirtualService"> | undefined,
   view: MeshView,
 ): VirtualHostIr[] {
-  const domains = view.domains(service.hostname, port.number).map(asDomain);
+  const domains = view.domains(service.hostname, port.number).map(asDomain).sort();
   if (domains.length === 0) return [];
   const spoken = virtualService?.spec.http === undefined ? undefined : buildRoutes(virtualService, port.number, view);
   return [
