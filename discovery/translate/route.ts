@@ -73,9 +73,8 @@ function routeAction(action: RouteActionIr, match: RouteMatchIr): NonNullable<Ro
 function forward(action: Forward, match: RouteMatchIr): RouteActionInit {
   return {
     clusterSpecifier: clusterSpecifier(action.clusters),
+    // Alone: beside a max_stream_duration, Envoy ignores the timeout. `grpc-timeout` headers count for nothing.
     timeout: duration(action.timeoutMs),
-    // A stream may last as long as it likes, whatever `grpc-timeout` asks for beyond the route's own limit.
-    maxStreamDuration: { maxStreamDuration: duration(0), grpcTimeoutHeaderMax: duration(action.timeoutMs) },
     ...(action.retry === undefined ? {} : { retryPolicy: retryPolicy(action.retry) }),
     ...(action.rewrite === undefined ? {} : rewriteFields(action.rewrite, match)),
     requestMirrorPolicies: action.mirrors.map(({ cluster, percentage }) => ({

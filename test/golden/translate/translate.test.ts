@@ -81,7 +81,7 @@ function validateByEnvoy(resources: readonly TranslatedResource[]): void {
   const tables = of(TYPE_URLS.routeConfiguration).map((table) => ({ ...table, vhds: null }));
   const pushed = of(TYPE_URLS.virtualHost);
   const bootstrap = JSON.parse(
-    buildBootstrap({ hostId: "h", meshDomain: "mesh.internal", locality: { region: "", zone: "", subZone: "" }, xdsSocketPath: "/nowhere", adminSocketPath: "/nowhere", maxConnections: 1 }).json,
+    buildBootstrap({ hostId: "h", trustDomain: "mesh.internal", locality: { region: "", zone: "", subZone: "" }, xdsSocketPath: "/nowhere", adminSocketPath: "/nowhere", maxConnections: 1 }).json,
   ) as { admin?: unknown; static_resources: Record<string, unknown[]>; dynamic_resources: Record<string, unknown> };
   delete bootstrap.admin;
   delete bootstrap.dynamic_resources["cds_config"];
