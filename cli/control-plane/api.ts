@@ -31,7 +31,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
     endpoints: (word) => viewEndpoints(catalog, word),
     hosts: async () => {
       const identities = new Map((await authority.hosts()).map((host) => [host.hostId, host.identities]));
-      return [...hosts.hosts.entries().values()].map((host) => viewHost(host, catalog, identities.get(host.hostId) ?? []));
+      return [...hosts.hosts.entries().values()].map((host) => viewHost(host, parts, identities.get(host.hostId) ?? []));
     },
     config: () =>
       [...written.statuses.entries().values()].map(({ kind, namespace, name, origin, state, position, issues }) => ({
@@ -131,8 +131,16 @@ function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView
     );
 }
 
-function viewHost(host: HostRecord, catalog: Catalog, identities: readonly { readonly group: string; readonly spiffeId: string }[]): HostView {
+function viewHost(
+  host: HostRecord,
+  { catalog, push }: Pick<ApiParts, "catalog" | "push">,
+  identities: readonly { readonly group: string; readonly spiffeId: string }[],
+): HostView {
   const { report } = host;
+  const contested = (push.proxyIr(host.hostId)?.contested ?? []).map(({ workload, address, port, owner }) => ({
+    workload,
+    note: `it does not get port ${port}${address === "" ? "" : ` of ${address}`}: ${owner} has it`,
+  }));
   const reported = new Map(report.workloads.map((workload) => [workload.name, workload]));
   return {
     id: host.hostId,
@@ -144,7 +152,9 @@ function viewHost(host: HostRecord, catalog: Catalog, identities: readonly { rea
       group,
       identity: identities.find((identity) => identity.group === group)?.spiffeId ?? "",
       health: catalog.workloads.get(key)?.health ?? reported.get(name)?.health ?? "unknown",
-      detail: catalog.workloads.get(key)?.healthDetail ?? "",
+      detail: [catalog.workloads.get(key)?.healthDetail ?? "", ...contested.filter(({ workload }) => workload === name).map(({ note }) => note)]
+        .filter((note) => note !== "")
+        .join("; "),
     })),
     agentVersion: report.agentVersion,
     envoyVersion: report.envoyVersion,

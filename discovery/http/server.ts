@@ -55,7 +55,8 @@ export async function serveHttp(options: HttpOptions): Promise<HttpServer> {
 
 /** The API without a socket, so that tests can inject requests. */
 export function buildApi(api: ControlPlaneApi, metrics: Registry, logger: Logger): FastifyInstance {
-  const app = fastify({ logger: false, bodyLimit: BODY_LIMIT_BYTES });
+  // Fastify would drop what a schema does not know; a misspelt field is an error here as everywhere.
+  const app = fastify({ logger: false, bodyLimit: BODY_LIMIT_BYTES, ajv: { customOptions: { removeAdditional: false } } });
   app.addContentTypeParser(["application/yaml", "text/yaml", "text/plain"], { parseAs: "string" }, (_request, body, done) =>
     done(null, body),
   );
