@@ -10,6 +10,8 @@ export interface Daemon {
   isRunning(): boolean;
   /** SIGTERM, as the service manager would send it; resolves when it is gone. */
   stop(): Promise<void>;
+  /** SIGUSR2, which asks an agent to take its host out of the mesh. */
+  leave(): Promise<void>;
   /** SIGKILL; what it started lives on. */
   kill(): Promise<void>;
 }
@@ -44,6 +46,7 @@ export function createDaemon({ name, host, args, logPath }: DaemonOptions): Daem
       running = host.spawn("sh", ["-c", LOGGED, "sh", ...command], { env: { IRONMESH_DEMO_LOG: logPath } });
     },
     stop: () => end("SIGTERM"),
+    leave: () => end("SIGUSR2"),
     kill: () => end("SIGKILL"),
   };
 }

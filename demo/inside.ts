@@ -22,8 +22,12 @@ export async function runInside({ isOnce }: { readonly isOnce: boolean }): Promi
   });
   // What still runs ends with this process, which is the first of its namespace.
   const outcome = await Promise.race([show(isOnce), interrupted]);
-  if (outcome !== "interrupted" && (isOnce || outcome !== 0)) process.exit(outcome);
-  if (outcome !== "interrupted") await interrupted;
+  if (outcome !== "interrupted" && isOnce) process.exit(outcome);
+  if (outcome !== "interrupted") {
+    // After a failure too: the mesh is there to be looked at.
+    writeSync(ANNOUNCE_FD, "ready\n");
+    await interrupted;
+  }
   process.stdout.write("\nending the demo\n");
   process.exit(outcome === "interrupted" ? 130 : outcome);
 }
@@ -48,7 +52,6 @@ async function show(isOnce: boolean): Promise<number> {
   narrator.say("");
   narrator.proof(`all ${STEPS.length} steps held`);
   if (isOnce) await world.close();
-  else writeSync(ANNOUNCE_FD, "ready\n");
   return 0;
 }
 

@@ -4,9 +4,9 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-/** As a virtual machine has them: one local resolver, and no lookups by other means. */
+/** As a virtual machine has them: one local resolver, `NAME.NAMESPACE` for short, and no lookups by other means. */
 const FILES = [
-  ["resolv.conf", "nameserver 127.0.0.53\noptions timeout:2 attempts:2\n"],
+  ["resolv.conf", "nameserver 127.0.0.53\nsearch svc.mesh.internal\noptions ndots:2 timeout:2 attempts:2\n"],
   ["nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"],
 ] as const;
 

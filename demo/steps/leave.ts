@@ -10,8 +10,8 @@ export const leave: Step = {
     const { agent, lab, untouched } = vms.vm1;
     const meshed = await networkState(lab);
     assert.notEqual(meshed, untouched, "the agent changed nothing, so there is nothing to undo");
-    narrator.command("vm1", "systemctl stop ironmesh-agent");
-    await agent.stop();
+    narrator.command("vm1", "systemctl kill --signal=SIGUSR2 ironmesh-agent");
+    await agent.leave();
     for (const [command, ...args] of [["nft", "list", "ruleset"], ["ip", "rule", "show"], ["ip", "route", "show"]] as const) {
       narrator.command("vm1", [command, ...args].join(" "));
       narrator.output((await lab.run(command, args)).stdout);
