@@ -24,13 +24,9 @@ interface FieldRow {
   readonly meaning: string;
 }
 
-/**
- * The reference page of a configuration file, as Markdown.
- *
- * @param perMachine paths whose default is another one on each machine
- */
-export function renderConfigReference(title: string, intro: readonly string[], schema: JsonSchema, perMachine: readonly string[] = []): string {
-  const rows = fieldRows(schema, "").map((row) => (perMachine.includes(row.path) ? { ...row, default: "" } : row));
+/** The reference page of a configuration file, as Markdown. */
+export function renderConfigReference(title: string, intro: readonly string[], schema: JsonSchema): string {
+  const rows = fieldRows(schema, "");
   return [
     `# ${title}`,
     "",
