@@ -17,7 +17,8 @@ export type FleetRequest =
       /** A client is complete when it holds this many of each type. */
       readonly expected: Readonly<Record<string, number>>;
     }
-  | { readonly kind: "expect"; readonly typeUrl: string; readonly name: string; readonly version: string }
+  /** A client has arrived when all of these came; without a version, any. */
+  | { readonly kind: "expect"; readonly resources: readonly { readonly typeUrl: string; readonly name: string; readonly version?: string }[] }
   | { readonly kind: "stop" };
 
 /** What it answers: when each client was there, in milliseconds since the epoch, and what all have received since the last answer. */
@@ -26,7 +27,8 @@ export type FleetAnswer = { readonly kind: "ready" } | { readonly kind: "arrived
 let clients: PushClient[] = [];
 let arrivals: number[] = [];
 let seenBytes = 0;
-let wanted: { readonly typeUrl: string; readonly name: string; readonly version: string } | undefined;
+/** What each client still waits for. */
+let wanted: Map<string, string | undefined>[] = [];
 
 const now = (): number => performance.timeOrigin + performance.now();
 const say = (answer: FleetAnswer): void => void process.send?.(answer);
@@ -37,6 +39,14 @@ function report(count: number): void {
   say({ kind: "arrived", atMs: arrivals, bytes: bytes - seenBytes });
   seenBytes = bytes;
   arrivals = [];
+}
+
+/** True where this was the last that the client waited for. */
+function isLast(index: number, key: string, version: string): boolean {
+  const open = wanted[index];
+  if (open?.has(key) !== true || (open.get(key) ?? version) !== version) return false;
+  open.delete(key);
+  return open.size === 0;
 }
 
 async function start(request: FleetRequest & { readonly kind: "start" }): Promise<void> {
@@ -54,8 +64,8 @@ async function start(request: FleetRequest & { readonly kind: "start" }): Promis
         if (left > 0) {
           left -= 1;
           if (left === 0) arrivals.push(now());
-        } else if (wanted?.name === name && wanted.typeUrl === typeUrl && wanted.version === version) arrivals.push(now());
-        else return;
+        } else if (!isLast(index, `${typeUrl} ${name}`, version)) return;
+        else arrivals.push(now());
         // After this turn, so that the message is counted before it is reported.
         setImmediate(report, request.clients);
       },
@@ -67,7 +77,7 @@ async function start(request: FleetRequest & { readonly kind: "start" }): Promis
 process.on("message", (request: FleetRequest) => {
   if (request.kind === "start") void start(request);
   else if (request.kind === "expect") {
-    wanted = request;
+    wanted = clients.map(() => new Map(request.resources.map(({ typeUrl, name, version }) => [`${typeUrl} ${name}`, version])));
     say({ kind: "ready" });
   } else process.exit(0);
 });

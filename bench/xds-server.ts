@@ -80,7 +80,7 @@ async function measure(what: string, act: () => void): Promise<void> {
 async function change(what: string, resources: readonly Resource[]): Promise<void> {
   const last = resources.at(-1);
   if (last === undefined) return;
-  say({ kind: "expect", typeUrl: last.typeUrl, name: last.name, version: last.version });
+  say({ kind: "expect", resources: [{ typeUrl: last.typeUrl, name: last.name, version: last.version }] });
   await answer();
   await measure(what, () => set.update((transaction) => resources.forEach((resource) => transaction.upsert(resource))));
 }

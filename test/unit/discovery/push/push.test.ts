@@ -94,8 +94,8 @@ describe("startPush", () => {
         mesh.clock.advance(BATCH_MS);
         const fresh = startPush(mesh.inputs);
         assert.deepEqual(versionsOf(incremental), versionsOf(fresh));
-        incremental.close();
-        fresh.close();
+        await incremental.close();
+        await fresh.close();
         await mesh.close();
       }),
       { numRuns: 60 },
@@ -124,7 +124,7 @@ describe("startPush", () => {
     );
     const routed = resource("VirtualService", "web", { hosts: ["web"], http: [{ route: [{ destination: { host: "web" } }], timeout: "1s" }] });
     assert.deepEqual(changed(() => mesh.take({ do: "write", resource: routed })), ["shared VirtualHost 80/web.default.svc.mesh.internal:80"]);
-    push.close();
+    await push.close();
     await mesh.close();
   });
 
@@ -137,7 +137,7 @@ describe("startPush", () => {
     const [virtualHost] = [...push.shared.types()].flatMap((typeUrl) => [...push.shared.list(typeUrl)]).filter(({ typeUrl }) => typeUrl.endsWith("VirtualHost"));
     assert.ok(virtualHost);
     assert.deepEqual(push.causesOf("h1", virtualHost.typeUrl, virtualHost.name), ["VirtualService/default/web"]);
-    push.close();
+    await push.close();
     await mesh.close();
   });
 });
@@ -164,7 +164,7 @@ async function startMesh(): Promise<Mesh> {
     liveness: LIVENESS_DEFAULTS,
   });
   await agents.load();
-  const vipRanges = ["240.240.0.0/16"];
+  const vipRanges = ["240.240.0.0/16", "2001:2::/48"] as const;
   const catalog = createCatalog({
     registries: [statics, agents],
     meshDomain: "mesh.internal",
