@@ -2,7 +2,7 @@
 "use strict";
 
 const { spawnSync } = require("node:child_process");
-const { readFileSync } = require("node:fs");
+const { chmodSync, existsSync, readFileSync, renameSync, rmSync, symlinkSync } = require("node:fs");
 const { join } = require("node:path");
 const { SetupError, runWithProgress } = require("./progress.cjs");
 const { hashOf, isStamped, readIfThere, stamp } = require("./stamp.cjs");
@@ -35,6 +35,20 @@ function runtimeIsRight() {
   return version !== undefined && version.startsWith(NODE_MAJOR);
 }
 
+/**
+ * npm 10 brings the runtime's package from our lock file without linking its
+ * program, and a change of the package that owns the link can lose it.
+ */
+function linkRuntime() {
+  const runtime = join("..", `node-linux-${process.arch}`, "bin", "node");
+  const target = join(NODE, "..", runtime);
+  if (!existsSync(target)) return;
+  chmodSync(target, 0o755);
+  rmSync(`${NODE}.new`, { force: true });
+  symlinkSync(runtime, `${NODE}.new`);
+  renameSync(`${NODE}.new`, NODE);
+}
+
 /** Installs when package.json or the lock changed since the last time, or the runtime is not there. */
 async function ensureNodeModules() {
   const wanted = inputs();
@@ -43,6 +57,7 @@ async function ensureNodeModules() {
   const npm = process.env.npm_execpath;
   const [command, first] = npm && npm.endsWith(".js") ? [process.execPath, [npm]] : ["npm", []];
   await runWithProgress("npm install", command, [...first, ...INSTALL], { cwd: root });
+  if (!runtimeIsRight()) linkRuntime();
   if (!runtimeIsRight()) {
     const found = runtimeVersion() || "nothing";
     throw new SetupError(
