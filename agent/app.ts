@@ -43,6 +43,7 @@ import { openLastKnownGood } from "./last-known-good.ts";
 import { assignOutboundPorts } from "./outbound-ports.ts";
 import type { OutboundPorts } from "./outbound-ports.ts";
 import { startReporter } from "./reporter.ts";
+import type { Reporter } from "./reporter.ts";
 import { buildWorkloadSecrets, chooseCertificates } from "./secrets.ts";
 import type { WorkloadSecret } from "./secrets.ts";
 import { prepareStateDir, readStateFile, writeStateFile } from "./state-file.ts";
@@ -110,6 +111,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
   let relay: XdsRelay | undefined;
   let envoy: EnvoyProcess | undefined;
   let capture: CaptureControl | undefined;
+  let reporter: Reporter | undefined;
   let identity: HostIdentity | undefined;
   let missingCertificates: () => readonly string[] = () => [];
   const isEnvoyReady = (): boolean => envoy?.status().phase === "ready";
@@ -117,6 +119,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     ...(identity === undefined ? ["join the mesh"] : []),
     ...missingCertificates().map((group) => `certificate of ${group}`),
     ...((relay?.source() ?? "nothing") === "nothing" ? ["configuration"] : []),
+    ...[...(reporter?.refusals().keys() ?? [])].map((workload) => `workload ${workload} is refused`),
     ...(isEnvoyReady() ? [] : ["envoy"]),
     ...(config.capture.mode === "on" && capture?.status().state !== "active" ? ["capture"] : []),
   ];
@@ -195,7 +198,6 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     if (bundle !== undefined) hostCertificate.updateRoots(bundle.roots).catch((failure: unknown) => logger.error({ reason: messageOf(failure) }, "the roots of the mesh cannot be stored"));
     capture?.poke();
   };
-  let reporter: ReturnType<typeof startReporter> | undefined;
   relay = tasks.own(
     await startXdsRelay({
       client: link,
