@@ -15,6 +15,9 @@ import { createResource } from "../../xds/resource.ts";
 import type { Nack } from "../../xds/subscription.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
 
+/** A host that lost its power says nothing: two pings without an answer end its stream. */
+const KEEPALIVE_MS = 3_000;
+
 interface AgentPortOptions {
   readonly listen: readonly { readonly host: string; readonly port: number }[];
   readonly authority: CertificateAuthority;
@@ -73,7 +76,8 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   };
   const servers: BoundGrpcServer[] = [];
   let tls = await serverTls(authority);
-  for (const address of listen) servers.push(await serveGrpc({ listen: address, tls, handlers, logger }));
+  const limits = { keepaliveMs: KEEPALIVE_MS };
+  for (const address of listen) servers.push(await serveGrpc({ listen: address, tls, handlers, limits, logger }));
   return {
     addresses: servers.map((server) => server.address),
     streams: () => delta.streams(),
