@@ -83,7 +83,7 @@ export async function startMeshProxy({ host, folder, uid, state, alter = (resour
 
   const bootstrap = buildBootstrap({
     hostId: host.name,
-    meshDomain: "mesh.internal",
+    trustDomain: "mesh.internal",
     locality: { region: "", zone: "", subZone: "" },
     xdsSocketPath,
     adminSocketPath,
