@@ -13,6 +13,8 @@ export const REPORT_PATH = "/ironmesh.agent.v1.AgentService/Report";
 /** Names beyond these lengths are no host's of ours; they would end in logs and tables. */
 const MAX_TEXT = 256;
 const MAX_WORKLOADS = 256;
+const MAX_REJECTIONS = 64;
+const MAX_MESSAGE = 2_048;
 
 const HEALTH: Readonly<Record<WireHealth, Health>> = {
   [WireHealth.UNSPECIFIED]: "unknown",
@@ -21,29 +23,45 @@ const HEALTH: Readonly<Record<WireHealth, Health>> = {
   [WireHealth.DRAINING]: "draining",
 };
 
-/**
- * Takes what agents say about their hosts.
- *
- * @param authorize gives the id of the calling host, or throws a GrpcError
- */
-export function reportHandler(hosts: AgentsRegistry, authorize: (peer: Peer) => Promise<string>): UnaryHandler {
+/** A resource that a host's Envoy refuses. */
+export interface EnvoyRejection {
+  readonly typeUrl: string;
+  readonly name: string;
+  /** In Envoy's own words. */
+  readonly message: string;
+}
+
+export interface ReportHandlerOptions {
+  readonly hosts: AgentsRegistry;
+  /** Gives the id of the calling host, or throws a GrpcError. */
+  readonly authorize: (peer: Peer) => Promise<string>;
+  /** Told with each report what the host's Envoy refuses now; empty for nothing. */
+  readonly onRejections: (hostId: string, rejections: readonly EnvoyRejection[]) => void;
+}
+
+/** Takes what agents say about their hosts. */
+export function reportHandler({ hosts, authorize, onRejections }: ReportHandlerOptions): UnaryHandler {
   return {
     kind: "unary",
     async handle(bytes, { peer }) {
       const hostId = await authorize(peer);
-      const refusals = hosts.report(hostId, readReport(bytes));
+      const request = decodeReport(bytes);
+      const refusals = hosts.report(hostId, readReport(request));
+      onRejections(hostId, request.rejections.slice(0, MAX_REJECTIONS).map(({ typeUrl, name, message }) => ({ typeUrl: short(typeUrl), name: short(name), message: message.slice(0, MAX_MESSAGE) })));
       return toBinary(ReportResponseSchema, create(ReportResponseSchema, { refusals: [...refusals] }));
     },
   };
 }
 
-function readReport(bytes: Uint8Array): HostReport {
-  let request: ReportRequest;
+function decodeReport(bytes: Uint8Array): ReportRequest {
   try {
-    request = fromBinary(ReportRequestSchema, bytes);
+    return fromBinary(ReportRequestSchema, bytes);
   } catch (failure) {
     throw new GrpcError("INVALID_ARGUMENT", `the report cannot be decoded: ${messageOf(failure)}`, failure);
   }
+}
+
+function readReport(request: ReportRequest): HostReport {
   if (request.workloads.length > MAX_WORKLOADS) {
     throw new GrpcError("INVALID_ARGUMENT", `${request.workloads.length} workloads in one report; ${MAX_WORKLOADS} are allowed`);
   }

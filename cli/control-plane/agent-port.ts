@@ -8,7 +8,7 @@ import { authorityHandlers, refusalStatus } from "../../ca/rpc.ts";
 import type { CertificateAuthority } from "../../ca/service.ts";
 import type { Push } from "../../discovery/push/push.ts";
 import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts";
-import { REPORT_PATH, reportHandler } from "../../discovery/report-rpc.ts";
+import { type EnvoyRejection, REPORT_PATH, reportHandler } from "../../discovery/report-rpc.ts";
 import { TrustBundleSchema } from "../../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer } from "../../xds/delta-server.ts";
 import { createResource } from "../../xds/resource.ts";
@@ -33,6 +33,8 @@ export interface AgentPort {
   readonly streams: DeltaServer["streams"];
   /** Which host is behind a stream. */
   hostOf(streamId: number): string | undefined;
+  /** What a host's Envoy refuses, as its agent said last. */
+  rejectionsOf(hostId: string): readonly EnvoyRejection[];
   /** Shows agents a new certificate from now on. */
   renewCertificate(): Promise<void>;
   close(): Promise<void>;
@@ -41,6 +43,15 @@ export interface AgentPort {
 export async function openAgentPort(options: AgentPortOptions): Promise<AgentPort> {
   const { listen, authority, hosts, push, onNack, logger } = options;
   const hostOfStream = new Map<number, string>();
+  const rejections = new Map<string, readonly EnvoyRejection[]>();
+  const onRejections = (hostId: string, refused: readonly EnvoyRejection[]): void => {
+    for (const { typeUrl, name, message } of refused) {
+      if (rejections.get(hostId)?.some((known) => known.name === name && known.message === message) === true) continue;
+      logger.warn({ hostId, typeUrl, name, causes: push.causesOf(hostId, typeUrl, name), message }, "an envoy rejected a resource");
+    }
+    if (refused.length === 0) rejections.delete(hostId);
+    else rejections.set(hostId, refused);
+  };
 
   const authorize = async (peer: Peer): Promise<string> => {
     const caller = callingHost(peer, authority.trustDomain);
@@ -71,7 +82,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   });
   const handlers: Record<string, GrpcHandler> = {
     ...authorityHandlers(authority),
-    [REPORT_PATH]: reportHandler(hosts, authorize),
+    [REPORT_PATH]: reportHandler({ hosts, authorize, onRejections }),
     [DELTA_ADS_PATH]: delta.handler,
   };
   const servers: BoundGrpcServer[] = [];
@@ -81,6 +92,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   return {
     addresses: servers.map((server) => server.address),
     streams: () => delta.streams(),
+    rejectionsOf: (hostId) => rejections.get(hostId) ?? [],
     hostOf: (streamId) => hostOfStream.get(streamId),
     async renewCertificate() {
       tls = await serverTls(authority);

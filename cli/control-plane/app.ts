@@ -23,6 +23,7 @@ import { openAgentPort, shareTrustBundle } from "./agent-port.ts";
 import { createApi } from "./api.ts";
 import { followAnalysis } from "./analysis.ts";
 import type { ControlPlaneConfig } from "./config.ts";
+import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
 import { openRegistry } from "./registries.ts";
 
@@ -142,6 +143,12 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
       },
     }),
   );
+  const { plaintextXds } = config.debug;
+  if (plaintextXds !== undefined) {
+    const url = new URL(`http://${plaintextXds}`);
+    tasks.own(await openDebugPort({ listen: { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }, hosts, push, logger }));
+    logger.warn({ plaintextXds }, "whoever is on this machine may see what proxies are told");
+  }
   const renewal = setInterval(
     () => void port.renewCertificate().catch(note("the control plane's certificate cannot be renewed")),
     (config.ca.controlPlaneTtlSeconds * 1_000) / 2,

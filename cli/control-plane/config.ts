@@ -54,7 +54,8 @@ export const controlPlaneSchema = z.strictObject({
     forgetMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.forgetMs).describe("How long a lost host stays listed."),
   }).prefault({}),
   debug: z.strictObject({
-    plaintextXds: z.string().optional().describe("host:port on loopback where any xDS client may look; off unless set."),
+    plaintextXds: z.string().regex(/^(127\.0\.0\.1|\[::1\]|localhost):\d{1,5}$/, "must be a port of loopback, such as 127.0.0.1:15010").optional()
+      .describe("Port of loopback where any delta xDS client may look, by the node id `sidecar~IP~NAME.NAMESPACE~DOMAIN`; off unless set."),
   }).prefault({}),
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
 });

@@ -21,13 +21,17 @@ export function viewProxies({ hosts, port, push }: Pick<ApiParts, "hosts" | "por
     const types = (stream?.types ?? []).flatMap(({ typeUrl, state, rejected, lastNack }) => {
       const word = WORD_OF_TYPE[typeUrl];
       if (word === undefined) return [];
+      // The agent's relay may refuse a resource, and so may Envoy behind it.
+      const refused = port.rejectionsOf(hostId).filter((rejection) => rejection.typeUrl === typeUrl);
+      const names = [...rejected, ...refused].map(({ name }) => name);
+      const words = [...(state === "REJECTED" ? [lastNack?.message ?? ""] : []), ...refused.map(({ name, message }) => `${name}: ${message}`)];
       return [
         {
           type: word,
-          state,
+          state: refused.length > 0 ? ("REJECTED" as const) : state,
           resources: sizeOf(push.setOf(hostId).list(typeUrl)) + sizeOf(push.shared.list(typeUrl)),
-          error: state === "REJECTED" ? (lastNack?.message ?? "") : "",
-          causes: [...new Set(rejected.flatMap(({ name }) => push.causesOf(hostId, typeUrl, name)))],
+          error: words.join("; "),
+          causes: [...new Set(names.flatMap((name) => push.causesOf(hostId, typeUrl, name)))],
         },
       ];
     });
