@@ -6,6 +6,7 @@ import { createCatalog } from "../discovery/catalog/catalog.ts";
 import { VipAllocator } from "../discovery/catalog/vip.ts";
 import { followProxyHosts } from "../discovery/proxy-hosts.ts";
 import { startPush } from "../discovery/push/push.ts";
+import { pushSettings } from "../discovery/push/settings.ts";
 import { createAgentsRegistry, LIVENESS_DEFAULTS } from "../discovery/registry/agents/registry.ts";
 import { createStaticRegistry } from "../discovery/registry/static/registry.ts";
 import { toEnvoyJson } from "../proto/json.ts";
@@ -67,15 +68,7 @@ export async function translateOffline(resources: readonly AnyResource[], groups
     config,
     hosts: proxies.proxies,
     trustBundles,
-    settings: {
-      meshDomain: mesh.domain,
-      trustDomain: mesh.trustDomain,
-      rootNamespace: mesh.rootNamespace,
-      defaultMtls: mesh.mtls,
-      vipRanges: mesh.vipRanges,
-      unknownDestinations: mesh.outboundTrafficPolicy === "ALLOW_ANY" ? "allow" : "deny",
-      batchMs: 0,
-    },
+    settings: pushSettings(mesh),
     clock: systemClock,
   });
   const shown = SHOWN_TYPES.map((typeUrl) => {

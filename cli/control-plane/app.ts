@@ -16,6 +16,7 @@ import { createMeshMetrics } from "../../discovery/http/mesh-metrics.ts";
 import { serveHttp } from "../../discovery/http/server.ts";
 import { followProxyHosts } from "../../discovery/proxy-hosts.ts";
 import { startPush } from "../../discovery/push/push.ts";
+import { pushSettings } from "../../discovery/push/settings.ts";
 import { createAgentsRegistry } from "../../discovery/registry/agents/registry.ts";
 import { createStaticRegistry } from "../../discovery/registry/static/registry.ts";
 import { openSqliteStore } from "../../store/sqlite.ts";
@@ -26,9 +27,6 @@ import type { ControlPlaneConfig } from "./config.ts";
 import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
 import { openRegistry } from "./registries.ts";
-
-/** How long changes gather before they are translated together. */
-const PUSH_BATCH_MS = 10;
 
 /** A running control plane. Whoever started it closes it. */
 export interface BoundControlPlane {
@@ -108,15 +106,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
       config: written.resources,
       hosts: proxies.proxies,
       trustBundles,
-      settings: {
-        meshDomain: mesh.domain,
-        trustDomain: mesh.trustDomain,
-        rootNamespace: mesh.rootNamespace,
-        defaultMtls: mesh.mtls,
-        vipRanges: mesh.vipRanges,
-        unknownDestinations: mesh.outboundTrafficPolicy === "ALLOW_ANY" ? "allow" : "deny",
-        batchMs: PUSH_BATCH_MS,
-      },
+      settings: pushSettings(mesh),
       clock,
     }),
   );
