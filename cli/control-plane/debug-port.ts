@@ -10,8 +10,8 @@ const NODE_ID = /^[a-z]+~(?<address>[^~]+)~(?<name>[^~.]+)\.(?<namespace>[^~.]+)
 
 interface DebugPortOptions {
   readonly listen: { readonly host: string; readonly port: number };
-  readonly hosts: AgentsRegistry;
-  readonly push: Push;
+  readonly hosts: Pick<AgentsRegistry, "hosts">;
+  readonly push: Pick<Push, "setOf" | "shared">;
   readonly logger: Logger;
 }
 
