@@ -130,7 +130,9 @@ function stepLine(step: CaptureStep, name: string, files: Map<string, string>): 
     return `${command} < ${name}${suffix}`;
   };
   const first = withInput("", step.input);
-  return step.inputOtherwise === undefined ? first : `${first} || ${withInput("-otherwise", step.inputOtherwise)}`;
+  const whole = step.inputOtherwise === undefined ? first : `${first} || ${withInput("-otherwise", step.inputOtherwise)}`;
+  // Another program may hold the tables for a moment, and nobody is left to try again later.
+  return step.input === undefined ? whole : `for attempt in 1 2 3 4 5 6 7 8 9 10; do { ${whole}; } && break; sleep 0.5; done`;
 }
 
 function quote(text: string): string {

@@ -62,6 +62,8 @@ describe("policies on real hosts", function () {
 
   it("is not misled by other ways to write a path", async () => {
     await enforce(8080, { deny: policy({ to: [{ ...ANY_OPERATION, paths: [{ kind: "prefix", value: "/admin" }] }] }) });
+    // Merging slashes is the listener's, which takes the change after the route table does.
+    await waitUntil(async () => (await statusOf(reviews(UID.web, { path: "//admin" }))) === 403, { what: "the listener to merge slashes" });
     for (const path of ["//admin", "/x/../admin", "/%61dmin", "/x/%2e%2e/admin", "/./admin"]) {
       assert.equal(await statusOf(reviews(UID.web, { path })), 403, path);
     }
