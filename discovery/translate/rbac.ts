@@ -32,13 +32,28 @@ export type Visibility = "http" | "tcp";
 const ANY_PERMISSION: PermissionInit = { rule: { case: "any", value: true } };
 const ANY_PRINCIPAL: PrincipalInit = { identifier: { case: "any", value: true } };
 
-/** Undefined where no DENY policy holds. */
-export function denyRules({ deny }: AuthorizationIr, visibility: Visibility): RbacInit | undefined {
-  if (deny.length === 0) return undefined;
+/** Undefined where nothing is denied. */
+export function denyRules(authorization: AuthorizationIr, visibility: Visibility): RbacInit | undefined {
+  const { deny } = authorization;
+  const isGuarded = visibility === "http" && readsPaths(authorization);
+  if (deny.length === 0 && !isGuarded) return undefined;
   // On TCP, fields of HTTP are left out of a DENY rule: it denies too much rather than too little.
   const rules = visibility === "http" ? deny : deny.map((policy) => mapRules(policy, withoutHttpFields));
-  return { action: Action.DENY, policies: policyMap(rules) };
+  return { action: Action.DENY, policies: { ...(isGuarded ? AMBIGUOUS_PATH : {}), ...policyMap(rules) } };
 }
+
+/**
+ * Refuses paths that can be written in more than one way, where a policy decides
+ * by the path. The listener leaves none of them (see `pathRules` of the
+ * connection manager); but a policy reaches open connections at once, and the
+ * listener that goes with it only new ones, and later.
+ */
+const AMBIGUOUS_PATH: Readonly<Record<string, PolicyInit>> = {
+  "ironmesh-ambiguous-path": {
+    permissions: [pathPermission({ kind: "regex", value: String.raw`.*(//|\\|%2[fF]|%5[cC]).*` })],
+    principals: [ANY_PRINCIPAL],
+  },
+};
 
 /** Undefined where no ALLOW policy holds; one without a rule that can match allows nothing. */
 export function allowRules({ allow }: AuthorizationIr, visibility: Visibility): RbacInit | undefined {
@@ -133,7 +148,7 @@ function headerPermission(name: string, pattern: Pattern): PermissionInit {
 }
 
 /** The path without its query. */
-function pathPermission(pattern: StringPatternIr): PermissionInit {
+function pathPermission(pattern: Pattern): PermissionInit {
   return { rule: { case: "urlPath", value: { rule: { case: "path", value: stringMatcher(pattern) } } } };
 }
 

@@ -36,6 +36,8 @@ export interface MeshState {
 export interface MeshProxy {
   /** Makes this the whole configuration and waits until Envoy has acknowledged it. */
   apply(state: MeshState): Promise<void>;
+  /** The same for resources of one type: how Envoy stands while the others have not come. */
+  applyType(typeUrl: string, state: MeshState): Promise<void>;
   /** What Envoy refused, in its own words. */
   readonly nacks: readonly Nack[];
   /** The lines of its access log so far. */
@@ -62,11 +64,12 @@ export async function startMeshProxy({ host, folder, uid, state, alter = (resour
   const adminSocketPath = join(folder, "admin.sock");
   const resources = createResourceSet();
   const nacks: Nack[] = [];
-  const put = (next: MeshState): void => {
-    const wanted = resourcesOf(next).map(alter).map(encodeResource);
+  const put = (next: MeshState, onlyType?: string): void => {
+    const isMeant = ({ typeUrl }: { readonly typeUrl: string }): boolean => onlyType === undefined || typeUrl === onlyType;
+    const wanted = resourcesOf(next).map(alter).map(encodeResource).filter(isMeant);
     const keys = new Set(wanted.map(({ typeUrl, name }) => `${typeUrl} ${name}`));
     resources.update((transaction) => {
-      const held = Array.from(resources.types(), (typeUrl) => Array.from(resources.list(typeUrl))).flat();
+      const held = Array.from(resources.types(), (typeUrl) => Array.from(resources.list(typeUrl))).flat().filter(isMeant);
       for (const { typeUrl, name } of held) if (!keys.has(`${typeUrl} ${name}`)) transaction.remove(typeUrl, name);
       for (const { typeUrl, name, bytes, version } of wanted) transaction.upsert(createResource(typeUrl, name, bytes, version));
     });
@@ -102,6 +105,9 @@ export async function startMeshProxy({ host, folder, uid, state, alter = (resour
     const [stream] = ads.streams();
     return stream !== undefined && stream.types.every(({ state }) => state !== "STALE");
   };
+  const settled = async (): Promise<void> => {
+    await waitUntil(inSync, { what: `Envoy on ${host.name} to acknowledge` });
+  };
   const isReady = async (): Promise<boolean> => (await admin("/ready")).startsWith("LIVE");
   try {
     await waitUntil(isReady, { what: `Envoy on ${host.name} to be ready` });
@@ -116,7 +122,11 @@ export async function startMeshProxy({ host, folder, uid, state, alter = (resour
     admin,
     async apply(next) {
       put(next);
-      await waitUntil(inSync, { what: `Envoy on ${host.name} to acknowledge` });
+      await settled();
+    },
+    async applyType(typeUrl, next) {
+      put(next, typeUrl);
+      await settled();
     },
     accessLog: () =>
       envoy
