@@ -49,6 +49,7 @@ export const issueCodes = {
   IM0213: { severity: "warning", title: "two DestinationRules for a host", explanation: "One DestinationRule speaks for a host; the other is not in force for it." },
   IM0214: { severity: "warning", title: "selector selects nothing", explanation: "No workload of the namespace has the labels." },
   IM0215: { severity: "warning", title: "unknown port", explanation: "The service has no such port; requests that are routed there fail." },
+  IM0216: { severity: "warning", title: "mirror within the mesh", explanation: "A mirrored request has no caller whose identity it could carry, so endpoints in the mesh refuse it. Mirrors to services outside of the mesh are sent." },
 } as const satisfies Readonly<Record<string, IssueExplanation>>;
 
 export type IssueCode = keyof typeof issueCodes;

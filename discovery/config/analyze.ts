@@ -2,6 +2,7 @@ import { issueCodes, type IssueCode } from "../../api/issue-codes.ts";
 import { type AnyResource, resourceKey, type ResourceKey, type ResourceOf } from "../../api/resource.ts";
 import type { Issue } from "../../base/issue.ts";
 import { resolveHost } from "../../model/hostname.ts";
+import type { Service } from "../../model/service.ts";
 import { selects } from "../../model/workload.ts";
 
 /** What is known of the mesh besides its configuration. */
@@ -9,11 +10,12 @@ export interface AnalysisContext {
   readonly meshDomain: string;
   readonly rootNamespace: string;
   /** By canonical hostname or alias. */
-  service(host: string): { readonly hostname: string; readonly namespace: string; readonly ports: readonly { readonly number: number }[] } | undefined;
+  service(host: string): Pick<Service, "hostname" | "namespace" | "ports" | "external"> | undefined;
   readonly workloads: readonly { readonly namespace: string; readonly labels: Readonly<Record<string, string>> }[];
 }
 
 type Destination = { readonly host: string; readonly subset?: string; readonly port?: { readonly number?: number } };
+type PlacedDestination = readonly [path: string, destination: Destination];
 type Add = (resource: AnyResource, code: IssueCode, path: string, message: string, remedy?: string) => void;
 
 /**
@@ -70,7 +72,14 @@ function checkDestinations(
   context: AnalysisContext,
   add: Add,
 ): void {
-  for (const [path, destination] of destinationsOf(resource)) {
+  const mirrors = mirrorsOf(resource);
+  for (const [path, { host }] of mirrors) {
+    const service = context.service(resolveHost(host, resource.metadata.namespace, context.meshDomain));
+    if (service?.external === false) {
+      add(resource, "IM0216", `${path}.host`, `endpoints of ${service.hostname} that are in the mesh refuse mirrored requests`, "mirror to a ServiceEntry of location MESH_EXTERNAL");
+    }
+  }
+  for (const [path, destination] of [...mirrors, ...destinationsOf(resource)]) {
     const host = resolveHost(destination.host, resource.metadata.namespace, context.meshDomain);
     const service = context.service(host);
     const { subset } = destination;
@@ -87,18 +96,19 @@ function checkDestinations(
   }
 }
 
-function destinationsOf({ spec }: ResourceOf<"VirtualService">): [string, Destination][] {
-  const http = (spec.http ?? []).flatMap((route, index): [string, Destination][] => [
-    ...(route.route ?? []).map(({ destination }, at): [string, Destination] => [`spec.http[${index}].route[${at}].destination`, destination]),
-    ...(route.mirror === undefined ? [] : [[`spec.http[${index}].mirror`, route.mirror] as [string, Destination]]),
-    ...(route.mirrors ?? []).map(({ destination }, at): [string, Destination] => [`spec.http[${index}].mirrors[${at}].destination`, destination]),
+function mirrorsOf({ spec }: ResourceOf<"VirtualService">): PlacedDestination[] {
+  return (spec.http ?? []).flatMap((route, index): PlacedDestination[] => [
+    ...(route.mirror === undefined ? [] : [[`spec.http[${index}].mirror`, route.mirror] as const]),
+    ...(route.mirrors ?? []).map(({ destination }, at) => [`spec.http[${index}].mirrors[${at}].destination`, destination] as const),
   ]);
-  const l4 = (["tcp", "tls"] as const).flatMap((protocol) =>
+}
+
+function destinationsOf({ spec }: ResourceOf<"VirtualService">): PlacedDestination[] {
+  return (["http", "tcp", "tls"] as const).flatMap((protocol) =>
     (spec[protocol] ?? []).flatMap((route, index) =>
-      (route.route ?? []).map(({ destination }, at): [string, Destination] => [`spec.${protocol}[${index}].route[${at}].destination`, destination]),
+      (route.route ?? []).map(({ destination }, at) => [`spec.${protocol}[${index}].route[${at}].destination`, destination] as const),
     ),
   );
-  return [...http, ...l4];
 }
 
 /**

@@ -3,7 +3,11 @@ import { parseDocuments } from "../../../../api/document.ts";
 import { issueCodes } from "../../../../api/issue-codes.ts";
 import { analyze, type AnalysisContext } from "../../../../discovery/config/analyze.ts";
 
-const services = ["a", "b"].map((name) => ({ hostname: `${name}.default.svc.mesh.internal`, namespace: "default", ports: [{ number: 80 }] }));
+const ports = [{ name: "http", number: 80, protocol: "HTTP" as const }];
+const services = [
+  ...["a", "b"].map((name) => ({ hostname: `${name}.default.svc.mesh.internal`, namespace: "default", ports, external: false })),
+  { hostname: "audit.example.com", namespace: "default", ports, external: true },
+];
 const context: AnalysisContext = {
   meshDomain: "mesh.internal",
   rootNamespace: "ironmesh-system",
@@ -42,6 +46,15 @@ describe("analysis of all resources together", () => {
     assert.deepEqual(found(document("DestinationRule", "c", "{host: c}")), ["DestinationRule/default/c IM0210 spec.host"]);
   });
 
+  it("says that a service of the mesh gets no mirrored requests", () => {
+    const mirrored = (mirror: string): string => document("VirtualService", "a", `{hosts: [a], http: [{route: [{destination: {host: a}}], ${mirror}}]}`);
+    assert.deepEqual(found(mirrored("mirror: {host: b}")), ["VirtualService/default/a IM0216 spec.http[0].mirror.host"]);
+    assert.deepEqual(found(mirrored("mirrors: [{destination: {host: audit.example.com}}, {destination: {host: b}}]")), [
+      "VirtualService/default/a IM0216 spec.http[0].mirrors[1].destination.host",
+    ]);
+    assert.deepEqual(found(mirrored("mirror: {host: audit.example.com}")), []);
+  });
+
   it("finds two resources for one host; the service's own namespace comes first, then the root's", () => {
     const spec = "{hosts: [a.default.svc.mesh.internal], http: [{route: [{destination: {host: a.default.svc.mesh.internal}}]}]}";
     const one = document("VirtualService", "one", spec, "a-first");
@@ -59,7 +72,7 @@ describe("analysis of all resources together", () => {
   });
 
   it("only warns", () => {
-    const codes = ["IM0210", "IM0211", "IM0212", "IM0213", "IM0214", "IM0215"] as const;
+    const codes = ["IM0210", "IM0211", "IM0212", "IM0213", "IM0214", "IM0215", "IM0216"] as const;
     assert.ok(codes.every((code) => issueCodes[code].severity === "warning"));
   });
 });
