@@ -1,6 +1,8 @@
 import { readFile } from "node:fs/promises";
-import { BlockList, isIPv6 } from "node:net";
+import { isIPv6 } from "node:net";
 import type { NetworkInterfaceInfo } from "node:os";
+
+import { isWithin } from "../model/address.ts";
 
 export interface AddressChoice {
   readonly addresses: readonly string[];
@@ -23,7 +25,7 @@ export function chooseAddresses(interfaces: Interfaces, defaults: { readonly v4?
     .flatMap(([device, infos]) => (infos ?? []).filter(({ address, internal }) => !internal && !isLinkLocal(address)).map(({ address }) => ({ device, address })))
     .toSorted((a, b) => compare(a.device, b.device) || compare(sortKey(a.address), sortKey(b.address)));
   if (wanted !== undefined) {
-    const found = wanted.flatMap((range) => candidates.filter(({ address }) => contains(range, address)).map((candidate) => ({ ...candidate, range })));
+    const found = wanted.flatMap((range) => candidates.filter(({ address }) => isWithin(address, [range])).map((candidate) => ({ ...candidate, range })));
     return {
       addresses: [...new Set(found.map(({ address }) => address))],
       reasons: found.map(({ device, address, range }) => `${address} (${device}): inside ${range} of the configuration`),
@@ -49,16 +51,6 @@ export async function defaultRouteInterfaces(): Promise<{ readonly v4?: string |
     v4: v4.filter((fields) => fields[1] === "00000000" && fields[7] === "00000000").toSorted((a, b) => Number(a[6]) - Number(b[6]))[0]?.[0],
     v6: v6.filter((fields) => /^0{32}$/.test(fields[0] ?? "") && fields[1] === "00" && fields[9] !== "lo").toSorted((a, b) => compare(a[5] ?? "", b[5] ?? ""))[0]?.[9],
   };
-}
-
-function contains(range: string, address: string): boolean {
-  const [network = "", bits] = range.split("/");
-  const family = isIPv6(network) ? "ipv6" : "ipv4";
-  if ((isIPv6(address) ? "ipv6" : "ipv4") !== family) return false;
-  const list = new BlockList();
-  if (bits === undefined) list.addAddress(network, family);
-  else list.addSubnet(network, Number(bits), family);
-  return list.check(address, family);
 }
 
 function isLinkLocal(address: string): boolean {

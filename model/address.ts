@@ -1,4 +1,4 @@
-import { isIP, isIPv4 } from "node:net";
+import { BlockList, isIP, isIPv4 } from "node:net";
 
 export type AddressFamily = "ipv4" | "ipv6";
 
@@ -12,3 +12,19 @@ export function familyOf(address: string): AddressFamily | undefined {
 export function formatHostPort(address: string, port: number): string {
   return familyOf(address) === "ipv6" ? `[${address}]:${port}` : `${address}:${port}`;
 }
+
+/** Whether an address lies in any of some ranges, each in CIDR form or a single address; never, for what is no IP address. */
+export function isWithin(address: string, ranges: readonly string[]): boolean {
+  const family = familyOf(address);
+  if (family === undefined) return false;
+  const list = new BlockList();
+  for (const range of ranges) {
+    const [base = "", bits] = range.split("/");
+    const rangeFamily = familyOf(base) ?? "ipv4";
+    list.addSubnet(base, bits === undefined ? WHOLE_LENGTH[rangeFamily] : Number(bits), rangeFamily);
+  }
+  return list.check(address, family);
+}
+
+/** The length of a prefix that is a whole address. */
+const WHOLE_LENGTH: Readonly<Record<AddressFamily, number>> = { ipv4: 32, ipv6: 128 };

@@ -31,6 +31,7 @@ const services: Listing<ServiceView> = {
     ["ENDPOINTS", (row) => `${row.endpoints.healthy}/${row.endpoints.total}`],
     ["REGISTRY", (row) => row.registry],
   ],
+  notes: (rows) => rows.flatMap((row) => row.notes.map((note) => `${row.namespace}/${row.name}: ${note}`)),
 };
 
 const endpoints: Listing<EndpointView> = {

@@ -68,7 +68,7 @@ function socketAddress(address: unknown): string {
 function describeMatch(match: Json): string {
   const ranges = list(match["prefixRanges"]).map((range) => `${text(range["addressPrefix"])}/${text(range["prefixLen"])}`);
   const port = text(match["destinationPort"]);
-  const parts = [ranges.join(","), port === "" ? "" : `:${port}`, ...strings(match["serverNames"]), text(match["transportProtocol"])];
+  const parts = [ranges.join(","), port === "" ? "" : `:${port}`, ...strings(match["serverNames"]), text(match["transportProtocol"]), strings(match["applicationProtocols"]).join(",")];
   return parts.filter(Boolean).join(" ") || "anything else";
 }
 

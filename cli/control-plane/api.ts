@@ -99,6 +99,7 @@ function viewService(catalog: Catalog, key: string): ServiceView | undefined {
   if (service === undefined) return undefined;
   const endpoints = catalog.endpoints.get(key) ?? [];
   const { namespace, name, hostname, aliases, vips, source } = service;
+  const { pending, notes } = catalog.findings.get(key) ?? { pending: [], notes: [] };
   return {
     namespace,
     name,
@@ -108,6 +109,7 @@ function viewService(catalog: Catalog, key: string): ServiceView | undefined {
     vips,
     registry: source.registry,
     endpoints: { healthy: endpoints.filter(({ health }) => health === "healthy" || health === "unknown").length, total: endpoints.length },
+    notes: [...pending.map((other) => `${other.object} of ${other.registry} has the same name: it gets no traffic`), ...notes],
   };
 }
 

@@ -1,7 +1,7 @@
-import { BlockList, isIP } from "node:net";
 import type { Closable } from "../../base/task-group.ts";
 import { type HostGrant, hostsPrefix, listGrants } from "../../ca/grant.ts";
 import type { GrantCheck } from "../../discovery/registry/agents/report.ts";
+import { familyOf, isWithin } from "../../model/address.ts";
 import type { KeyValueStore, Watch } from "../../store/key-value.ts";
 
 /** The grants of all hosts, followed, so that reports are judged without a look at the store. */
@@ -46,7 +46,7 @@ export async function followGrants(store: KeyValueStore, onFailure: (failure: un
     allowsGroup: (hostId, group) => held(hostId)?.groups.includes(group) === true,
     allowsAddress(hostId, address) {
       const grant = held(hostId);
-      if (grant === undefined || isIP(address) === 0) return false;
+      if (grant === undefined || familyOf(address) === undefined) return false;
       return grant.addressRanges.length === 0 || isWithin(address, grant.addressRanges);
     },
     subscribe: (listener) => void listeners.push(listener),
@@ -56,15 +56,4 @@ export async function followGrants(store: KeyValueStore, onFailure: (failure: un
       await following;
     },
   };
-}
-
-function isWithin(address: string, ranges: readonly string[]): boolean {
-  const family = isIP(address) === 6 ? "ipv6" : "ipv4";
-  const list = new BlockList();
-  for (const range of ranges) {
-    const [base = "", bits = ""] = range.split("/");
-    const rangeFamily = isIP(base) === 6 ? "ipv6" : "ipv4";
-    list.addSubnet(base, bits === "" ? (rangeFamily === "ipv6" ? 128 : 32) : Number(bits), rangeFamily);
-  }
-  return list.check(address, family);
 }

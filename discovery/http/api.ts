@@ -11,6 +11,8 @@ export interface ServiceView {
   readonly vips: readonly string[];
   readonly registry: string;
   readonly endpoints: { readonly healthy: number; readonly total: number };
+  /** Why something that was registered does not have the effect that one may expect. */
+  readonly notes: readonly string[];
 }
 
 /** An endpoint as `get endpoints` shows it. */

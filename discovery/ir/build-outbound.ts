@@ -1,11 +1,11 @@
 import type { ResourceOf } from "../../api/resource.ts";
-import { familyOf } from "../../model/address.ts";
+import { familyOf, isWithin } from "../../model/address.ts";
 import { isHttp, type ServicePort } from "../../model/port.ts";
 import type { Service } from "../../model/service.ts";
 import { buildClusters } from "./build-cluster.ts";
 import { buildDefaultRoutes, buildRoutes, destinationCluster } from "./build-route.ts";
 import type { MeshView } from "./mesh-view.ts";
-import { outboundClusterName, routeTableName, tcpRouteName, validationSecretName, virtualHostName } from "./names.ts";
+import { outboundClusterName, tcpRouteName, validationSecretName, virtualHostName } from "./names.ts";
 import type { OutboundServiceIr, TcpRouteIr } from "./outbound.ts";
 import type { VirtualHostIr } from "./route.ts";
 
@@ -19,7 +19,7 @@ export function buildOutboundService(service: Service, view: MeshView): Outbound
     clusters: service.ports.flatMap((port) => buildClusters(service, port, rule, dnsEndpoints)),
     virtualHosts: service.ports
       .filter((port) => isHttp(port.protocol))
-      .flatMap((port) => buildVirtualHost(service, port, virtualService, view)),
+      .flatMap((port) => buildVirtualHosts(service, port, virtualService, view)),
     tcpRoutes: service.ports
       .filter((port) => !isHttp(port.protocol))
       .flatMap((port) => buildTcpRoutes(service, port, virtualService, view)),
@@ -35,8 +35,8 @@ export function buildOutboundService(service: Service, view: MeshView): Outbound
   };
 }
 
-/** None where the service owns no domain in that table: somebody with precedence has them. */
-function buildVirtualHost(
+/** None where the service owns no domain: somebody with precedence has them. */
+function buildVirtualHosts(
   service: Service,
   port: ServicePort,
   virtualService: ResourceOf<"VirtualService"> | undefined,
@@ -45,14 +45,25 @@ function buildVirtualHost(
   const domains = view.domains(service.hostname, port.number).map(asDomain).sort();
   if (domains.length === 0) return [];
   const spoken = virtualService?.spec.http === undefined ? undefined : buildRoutes(virtualService, port.number, view);
-  return [
-    {
-      table: routeTableName(port.number),
-      name: virtualHostName(service.hostname, port.number),
-      domains,
-      routes: spoken ?? buildDefaultRoutes(service, port),
-    },
-  ];
+  const routes = spoken ?? buildDefaultRoutes(service, port);
+  return reachesOf(service, view).map((reach) => ({
+    port: port.number,
+    reach,
+    name: virtualHostName(service.hostname, port.number),
+    domains,
+    routes,
+  }));
+}
+
+/**
+ * A name of the mesh's own domain is always dialed by a virtual address. A host
+ * that somebody declared is dialed by the addresses that DNS or the declaration
+ * gives it, of which the listener knows the port only.
+ */
+function reachesOf({ hostname, vips }: Service, { meshDomain, vipRanges }: MeshView): VirtualHostIr["reach"][] {
+  const virtual = vips.filter((address) => isWithin(address, vipRanges));
+  const isOutside = virtual.length < vips.length || (vips.length === 0 && !hostname.endsWith(`.${meshDomain}`));
+  return [...(virtual.length > 0 || !isOutside ? ["mesh" as const] : []), ...(isOutside ? ["outside" as const] : [])];
 }
 
 /** An IPv6 address stands in brackets in a Host header. */

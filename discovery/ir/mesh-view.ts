@@ -22,4 +22,6 @@ export interface MeshView {
   /** PEM by trust domain. */
   trustBundles(): Readonly<Record<string, string>>;
   readonly meshDomain: string;
+  /** Ranges that virtual addresses are taken from. */
+  readonly vipRanges: readonly string[];
 }

@@ -28,9 +28,14 @@ export function serverSecretName(spiffeId: string): string {
   return `server|${spiffeId}`;
 }
 
-/** The route table of all HTTP services on one port number. */
+/** The route table of HTTP to virtual addresses on one port number. */
 export function routeTableName(port: number): string {
   return String(port);
+}
+
+/** The route table of HTTP to all other addresses on one port number. */
+export function outsideTableName(port: number): string {
+  return `outside|${port}`;
 }
 
 /** Unique in its table. */

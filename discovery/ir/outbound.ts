@@ -32,8 +32,10 @@ export interface TcpRouteIr {
  * number is used by HTTP services for the first or last time, or with the TCP services.
  */
 export interface OutboundShapeIr {
-  /** Port numbers that HTTP services use, sorted: one filter chain and one route table each. */
+  /** Port numbers that HTTP services with a virtual address use, sorted: one filter chain and one route table each. */
   readonly httpPorts: readonly number[];
+  /** Port numbers that other HTTP services use, sorted: a further chain and table each, for what else goes to the port. */
+  readonly outsideHttpPorts: readonly number[];
   /** Sorted by name. */
   readonly tcpRoutes: readonly TcpRouteIr[];
   /** Ranges that virtual addresses are taken from. */

@@ -2,8 +2,9 @@
 
 /** One virtual host of one route table; it travels on its own (VHDS). */
 export interface VirtualHostIr {
-  /** The route table: `8080`. */
-  readonly table: string;
+  readonly port: number;
+  /** Where its connections go to: virtual addresses, or others (`outside`). Each port has a route table for either. */
+  readonly reach: "mesh" | "outside";
   /** Unique in its table, without a slash: the service's `hostname:port`. */
   readonly name: string;
   /** Sorted, unique in the table. */

@@ -137,6 +137,7 @@ export class OutboundPush {
     };
     return {
       meshDomain: settings.meshDomain,
+      vipRanges: settings.vipRanges,
       service: find,
       virtualService: (host) => config.virtualService(host, find(host)?.namespace ?? ""),
       destinationRule: (host) => config.destinationRule(host, find(host)?.namespace ?? ""),

@@ -1,33 +1,26 @@
+import { isDeepStrictEqual } from "node:util";
 import type { OutboundServiceIr, OutboundShapeIr, TcpRouteIr } from "../ir/outbound.ts";
+import type { VirtualHostIr } from "../ir/route.ts";
 
 /**
  * Sums up what the services of a scope ask of its outbound listeners, service
  * by service. Most changes leave it as it is, and then no listener is touched.
  */
 export class OutboundShape {
-  /** How many services use each HTTP port. */
-  readonly #httpPorts = new Map<number, number>();
+  /** How many virtual hosts use each HTTP port, for either reach. */
+  readonly #users: Readonly<Record<VirtualHostIr["reach"], Map<number, number>>> = { mesh: new Map(), outside: new Map() };
   readonly #services = new Map<string, Pick<OutboundServiceIr, "virtualHosts" | "tcpRoutes">>();
 
   /** True where the listeners must change. */
   apply(key: string, ir: OutboundServiceIr | undefined): boolean {
     const before = this.#services.get(key);
-    const portsBefore = this.#httpPorts.size;
-    let portsChanged = false;
-    for (const port of portsOf(ir)) {
-      const users = this.#httpPorts.get(port) ?? 0;
-      if (users === 0) portsChanged = true;
-      this.#httpPorts.set(port, users + 1);
-    }
-    for (const port of portsOf(before)) {
-      const users = this.#httpPorts.get(port) ?? 0;
-      if (users > 1) this.#httpPorts.set(port, users - 1);
-      else this.#httpPorts.delete(port);
-    }
+    const portsBefore = this.#ports();
+    for (const host of ir?.virtualHosts ?? []) this.#count(host, 1);
+    for (const host of before?.virtualHosts ?? []) this.#count(host, -1);
     if (ir === undefined) this.#services.delete(key);
     else this.#services.set(key, ir);
     const tcpChanged = JSON.stringify(before?.tcpRoutes ?? []) !== JSON.stringify(ir?.tcpRoutes ?? []);
-    return portsChanged || this.#httpPorts.size !== portsBefore || tcpChanged;
+    return tcpChanged || !isDeepStrictEqual(portsBefore, this.#ports());
   }
 
   build(options: Pick<OutboundShapeIr, "vipRanges" | "unknownDestinations">): OutboundShapeIr {
@@ -35,12 +28,22 @@ export class OutboundShape {
     for (const service of this.#services.values()) tcpRoutes.push(...service.tcpRoutes);
     return {
       ...options,
-      httpPorts: [...this.#httpPorts.keys()].sort((a, b) => a - b),
+      ...this.#ports(),
       tcpRoutes: tcpRoutes.sort((left, right) => (left.name < right.name ? -1 : 1)),
     };
   }
+
+  #ports(): Pick<OutboundShapeIr, "httpPorts" | "outsideHttpPorts"> {
+    return { httpPorts: sorted(this.#users.mesh.keys()), outsideHttpPorts: sorted(this.#users.outside.keys()) };
+  }
+
+  #count({ reach, port }: VirtualHostIr, change: 1 | -1): void {
+    const users = (this.#users[reach].get(port) ?? 0) + change;
+    if (users > 0) this.#users[reach].set(port, users);
+    else this.#users[reach].delete(port);
+  }
 }
 
-function portsOf(ir: Pick<OutboundServiceIr, "virtualHosts"> | undefined): number[] {
-  return (ir?.virtualHosts ?? []).map((host) => Number(host.table));
+function sorted(numbers: Iterable<number>): number[] {
+  return [...numbers].sort((a, b) => a - b);
 }

@@ -42,8 +42,19 @@ export function blackHoleCluster(): TranslatedResource {
 
 /** Goes where the connection was going before it was captured. */
 export function passthroughCluster(): TranslatedResource {
-  return translated(ClusterSchema, PASSTHROUGH_CLUSTER, create(ClusterSchema, originalDestination(PASSTHROUGH_CLUSTER)));
+  const typedExtensionProtocolOptions = SAME_PROTOCOL;
+  return translated(ClusterSchema, PASSTHROUGH_CLUSTER, create(ClusterSchema, { ...originalDestination(PASSTHROUGH_CLUSTER), typedExtensionProtocolOptions }));
 }
+
+/** HTTP goes on in the version that its caller speaks. */
+const SAME_PROTOCOL = {
+  [HTTP_OPTIONS]: pack(HttpProtocolOptionsSchema, {
+    upstreamProtocolOptions: {
+      case: "useDownstreamProtocolConfig",
+      value: { httpProtocolOptions: {}, http2ProtocolOptions: {} },
+    },
+  }),
+};
 
 /** The application behind one captured port, in the protocol that its caller speaks. */
 export function inboundCluster(port: number): TranslatedResource {
@@ -59,14 +70,7 @@ export function inboundCluster(port: number): TranslatedResource {
           { address: { address: INBOUND_SOURCE_IPV6, portSpecifier: { case: "portValue", value: 0 } } },
         ],
       },
-      typedExtensionProtocolOptions: {
-        [HTTP_OPTIONS]: pack(HttpProtocolOptionsSchema, {
-          upstreamProtocolOptions: {
-            case: "useDownstreamProtocolConfig",
-            value: { httpProtocolOptions: {}, http2ProtocolOptions: {} },
-          },
-        }),
-      },
+      typedExtensionProtocolOptions: SAME_PROTOCOL,
     }),
   );
 }

@@ -21,12 +21,19 @@ type AccessLogs = ReturnType<typeof accessLogs>;
 /** Of one HTTP/2 connection; a client that wants more opens another one. */
 const MAX_CONCURRENT_STREAMS = 1_024;
 
-/** HTTP of a workload to the mesh, on one port number. */
-export function outboundHttp(table: string, accessLog: AccessLogs): NetworkFilterInit {
+interface OutboundHttp {
+  readonly statPrefix: string;
+  /** The route table. */
+  readonly table: string;
+  readonly normalizesPaths: boolean;
+}
+
+/** HTTP of a workload, on one port number. */
+export function outboundHttp({ statPrefix, table, normalizesPaths }: OutboundHttp, accessLog: AccessLogs): NetworkFilterInit {
   return connectionManager({
-    ...common(`outbound_${table}`, table, accessLog),
+    ...common(statPrefix, table, accessLog),
     httpFilters: outboundFilters(),
-    normalizePath: true,
+    normalizePath: normalizesPaths,
   });
 }
 

@@ -11,7 +11,7 @@ import { duration } from "./duration.ts";
 import { BLACK_HOLE_CLUSTER, inboundClusterName } from "./fixed-clusters.ts";
 import { inboundHttp } from "./http-connection-manager.ts";
 import { inboundTableName } from "./inbound-route.ts";
-import { originalDstFilter, tlsInspectorFilter } from "./listener-filter.ts";
+import { originalDstFilter, SILENT_CLIENT_MS, tlsInspectorFilter } from "./listener-filter.ts";
 import { allowRules, denyRules } from "./rbac.ts";
 import { type Init, pack, translated, type TranslatedResource } from "./resource.ts";
 import { cidrRange, socketAddress } from "./socket-address.ts";
@@ -22,13 +22,6 @@ type FilterChainInit = Init<typeof FilterChainSchema>;
 type AccessLogs = ReturnType<typeof accessLogs>;
 
 export const INBOUND_LISTENER = "virtualInbound";
-
-/**
- * How long a client may say nothing before it is taken for one that does not
- * speak TLS: what a client of a server-first protocol waits for on a PERMISSIVE
- * port. The same for all ports, because a change of it would end every connection.
- */
-const SILENT_CLIENT_MS = 2_000;
 
 /** A captured port and whose it is. */
 export interface OwnedPort {

@@ -7,14 +7,14 @@ import type {
 import { ListenerSchema } from "../../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { FilterStateValue_SharedWithUpstream as SharedWithUpstream } from "../../proto/gen/envoy/extensions/filters/common/set_filter_state/v3/value_pb.js";
 import { ConfigSchema as SetFilterStateSchema } from "../../proto/gen/envoy/extensions/filters/listener/set_filter_state/v3/set_filter_state_pb.js";
-import { routeTableName } from "../ir/names.ts";
+import { outsideTableName, routeTableName } from "../ir/names.ts";
 import type { OutboundShapeIr, TcpRouteIr } from "../ir/outbound.ts";
 import type { ProxyIr, ProxyWorkloadIr } from "../ir/proxy.ts";
 import { accessLogs } from "./access-log.ts";
 import { duration } from "./duration.ts";
 import { BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER } from "./fixed-clusters.ts";
 import { outboundHttp } from "./http-connection-manager.ts";
-import { originalDstFilter, tlsInspectorFilter } from "./listener-filter.ts";
+import { httpInspectorFilter, originalDstFilter, SILENT_CLIENT_MS, tlsInspectorFilter } from "./listener-filter.ts";
 import { type Init, pack, translated, type TranslatedResource } from "./resource.ts";
 import { cidrRange, LOOPBACK_RANGES, socketAddress } from "./socket-address.ts";
 import { tcpProxy, toCluster, toClusters } from "./tcp-proxy.ts";
@@ -28,6 +28,12 @@ type AccessLogs = ReturnType<typeof accessLogs>;
  * listener's filters (unlike one of its chains) ends all of its connections.
  */
 const TLS_PORTS: readonly number[] = [443, 465, 636, 853, 990, 993, 995, 5061, 5671, 6443, 6514, 8443, 8883, 9093, 9443];
+
+/** The like of HTTP: looked at whether or not somebody declares a host outside of the mesh on it. */
+const HTTP_PORTS: readonly number[] = [80];
+
+/** What the HTTP inspector calls HTTP. */
+const HTTP_APPLICATIONS: readonly string[] = ["http/1.0", "http/1.1", "h2c"];
 
 export function outboundListenerName(workload: string): string {
   return `outbound|${workload}`;
@@ -55,7 +61,14 @@ export function translateOutboundListener(workload: ProxyWorkloadIr, proxy: Prox
       // Loopback only: nobody from outside can speak under this workload's name.
       address: socketAddress("127.0.0.1", outboundPort),
       additionalAddresses: [{ address: socketAddress("::1", outboundPort) }],
-      listenerFilters: [originalDstFilter(), identityFilter(workload.identity), tlsInspectorFilter({ only: [...TLS_PORTS, ...sniPorts] })],
+      listenerFilters: [
+        originalDstFilter(),
+        identityFilter(workload.identity),
+        tlsInspectorFilter({ only: [...TLS_PORTS, ...sniPorts] }),
+        httpInspectorFilter({ only: [...HTTP_PORTS, ...outbound.outsideHttpPorts] }),
+      ],
+      listenerFiltersTimeout: duration(SILENT_CLIENT_MS),
+      continueOnListenerFiltersTimeout: true,
       filterChains: chainsOf(outbound, tcpRoutes, accessLog),
       defaultFilterChain: unknownDestination(outbound, accessLog),
     }),
@@ -97,26 +110,37 @@ function identityFilter(identity: string): Init<typeof ListenerFilterSchema> {
  */
 function chainsOf(shape: OutboundShapeIr, tcpRoutes: readonly TcpRouteIr[], accessLog: AccessLogs): FilterChainInit[] {
   const tcpByPort = Map.groupBy(tcpRoutes, ({ port }) => port);
-  const ports = [...new Set([...shape.httpPorts, ...tcpByPort.keys()])].sort((left, right) => left - right);
+  const ports = [...new Set([...shape.httpPorts, ...shape.outsideHttpPorts, ...tcpByPort.keys()])].sort((left, right) => left - right);
   const ofPorts = ports.flatMap((port) => [
     ...(shape.httpPorts.includes(port) ? httpChain(port, shape.vipRanges, accessLog) : refusedVips(port, shape.vipRanges, accessLog)),
     ...directDials(port, accessLog),
+    ...(shape.outsideHttpPorts.includes(port) ? [outsideHttpChain(port, accessLog)] : []),
     ...(tcpByPort.get(port) ?? []).map((route) => tcpChain(route, accessLog)),
     ...withoutServerName(port, tcpByPort.get(port) ?? [], accessLog),
   ]);
   return [...ofPorts, ...refusedVips(undefined, shape.vipRanges, accessLog), ...directDials(undefined, accessLog)];
 }
 
-/** Addresses outside of the virtual ranges are not the mesh's, whatever speaks there. */
+/** Addresses outside of the virtual ranges are not the mesh's, unless somebody declared a host there. */
 function httpChain(port: number, vipRanges: readonly string[], accessLog: AccessLogs): FilterChainInit[] {
   if (vipRanges.length === 0) return [];
   return [
     {
       name: `http|${port}`,
       filterChainMatch: { destinationPort: port, prefixRanges: vipRanges.map(cidrRange) },
-      filters: [outboundHttp(routeTableName(port), accessLog)],
+      filters: [outboundHttp({ statPrefix: `outbound_${port}`, table: routeTableName(port), normalizesPaths: true }, accessLog)],
     },
   ];
+}
+
+/** By the Host header to the hosts that were declared on the port; what is not HTTP is not for it. */
+function outsideHttpChain(port: number, accessLog: AccessLogs): FilterChainInit {
+  return {
+    name: `outside-http|${port}`,
+    filterChainMatch: { destinationPort: port, applicationProtocols: [...HTTP_APPLICATIONS] },
+    // A path that a stranger's server gets is left as it is written: it may be signed.
+    filters: [outboundHttp({ statPrefix: `outside_${port}`, table: outsideTableName(port), normalizesPaths: false }, accessLog)],
+  };
 }
 
 function tcpChain(route: TcpRouteIr, accessLog: AccessLogs): FilterChainInit {

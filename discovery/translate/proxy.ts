@@ -1,5 +1,4 @@
-import { RouteConfigurationSchema } from "../../proto/gen/envoy/config/route/v3/route_pb.js";
-import { routeTableName } from "../ir/names.ts";
+import { type RouteConfiguration, RouteConfigurationSchema } from "../../proto/gen/envoy/config/route/v3/route_pb.js";
 import type { ProxyIr } from "../ir/proxy.ts";
 import { blackHoleCluster, inboundCluster, passthroughCluster } from "./fixed-clusters.ts";
 import { type OwnedPort, translateInboundListener } from "./inbound-listener.ts";
@@ -7,7 +6,7 @@ import { translateInboundRoute } from "./inbound-route.ts";
 import { translateOutboundListener } from "./outbound-listener.ts";
 import { sortResources, translated, type TranslatedResource } from "./resource.ts";
 import { translateClientValidation } from "./validation.ts";
-import { routeTable } from "./virtual-host.ts";
+import { meshTable, outsideTable } from "./virtual-host.ts";
 
 /**
  * All resources that are one host's own: listeners, the clusters that they need
@@ -18,17 +17,25 @@ export function translateProxy(proxy: ProxyIr): TranslatedResource[] {
   const { workloads } = proxy;
   const owned = ownedPorts(proxy);
   const inboundPorts = new Set(owned.map(({ port }) => port.port));
-  const tables = new Set(workloads.flatMap(({ outbound }) => outbound.httpPorts));
   return sortResources([
     blackHoleCluster(),
     passthroughCluster(),
     ...[...inboundPorts].map(inboundCluster),
-    ...[...tables].map((port) => translated(RouteConfigurationSchema, routeTableName(port), routeTable(routeTableName(port)))),
+    ...routeTables(proxy).map((table) => translated(RouteConfigurationSchema, table.name, table)),
     ...owned.filter(({ port }) => port.protocol !== "tcp").map(({ workload, port }) => translateInboundRoute(workload, port)),
     ...workloads.map((workload) => translateOutboundListener(workload, proxy)),
     ...(owned.length === 0 ? [] : [translateInboundListener(owned, proxy)]),
     translateClientValidation(proxy.clientValidation),
   ]);
+}
+
+/** The frames of the route tables that the outbound listeners refer to, each once. */
+function routeTables({ workloads }: ProxyIr): RouteConfiguration[] {
+  const tables = workloads.flatMap(({ outbound }) => [
+    ...outbound.httpPorts.map(meshTable),
+    ...outbound.outsideHttpPorts.map((port) => outsideTable(port, outbound.unknownDestinations)),
+  ]);
+  return [...new Map(tables.map((table) => [table.name, table])).values()];
 }
 
 /**

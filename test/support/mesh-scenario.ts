@@ -8,7 +8,7 @@ import { planCapture } from "../../agent/interception/plan.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import type { AuthorizationIr } from "../../discovery/ir/authorization.ts";
 import type { ClusterEndpointsIr, ClusterIr, EndpointIr } from "../../discovery/ir/cluster.ts";
-import { CLIENT_VALIDATION_SECRET, outboundClusterName, outboundSni, routeTableName, validationSecretName, virtualHostName } from "../../discovery/ir/names.ts";
+import { CLIENT_VALIDATION_SECRET, outboundClusterName, outboundSni, validationSecretName, virtualHostName } from "../../discovery/ir/names.ts";
 import type { OutboundServiceIr, OutboundShapeIr } from "../../discovery/ir/outbound.ts";
 import type { InboundPortIr, ProxyIr, ProxyWorkloadIr } from "../../discovery/ir/proxy.ts";
 import { NO_HEADER_OPERATIONS, type RouteIr } from "../../discovery/ir/route.ts";
@@ -56,6 +56,8 @@ export interface ServiceOptions {
   readonly accounts: readonly string[];
   readonly endpoints: readonly { readonly address: string; readonly port: number; readonly meshed?: boolean }[];
   readonly routes?: readonly RouteIr[];
+  /** Declared for what goes to its port at no virtual address. */
+  readonly isOutside?: boolean;
 }
 
 export interface MeshService {
@@ -81,7 +83,8 @@ export function meshService(options: ServiceOptions, trustBundles: Readonly<Reco
           ? []
           : [
               {
-                table: routeTableName(port),
+                port,
+                reach: options.isOutside === true ? "outside" : "mesh",
                 name: virtualHostName(hostname, port),
                 domains: [hostname, name],
                 routes: options.routes ?? [forwardTo(cluster)],
@@ -211,10 +214,11 @@ async function start(tasks: TaskGroup, options: MeshScenarioOptions): Promise<Me
     { name: "db", port: 5432, protocol: "tcp", vips: VIP.db, accounts: ["db"], endpoints: at(b, 5432) },
     { name: "old-db", port: 5433, protocol: "tcp", vips: VIP.legacy, accounts: ["db"], endpoints: at(b, 5433) },
     ...(options.services ?? []),
-  ] satisfies ServiceOptions[];
+  ] as readonly ServiceOptions[];
   const built = services.map((service) => meshService(service, trustBundles));
   const outbound: OutboundShapeIr = {
-    httpPorts: [...new Set(services.filter(({ protocol }) => protocol !== "tcp").map(({ port }) => port))].sort((left, right) => left - right),
+    httpPorts: httpPorts(services.filter(({ isOutside }) => isOutside !== true)),
+    outsideHttpPorts: httpPorts(services.filter(({ isOutside }) => isOutside === true)),
     tcpRoutes: built.flatMap((service) => service.outbound.tcpRoutes),
     vipRanges: VIP_RANGES,
     unknownDestinations: "allow",
@@ -281,6 +285,11 @@ async function start(tasks: TaskGroup, options: MeshScenarioOptions): Promise<Me
     hold: (from, call) => from.spawn(process.execPath, [CLIENT, JSON.stringify({ ...call, mode: "hold" })]),
     close: () => tasks.close(),
   };
+}
+
+function httpPorts(services: readonly ServiceOptions[]): number[] {
+  const ports = services.filter(({ protocol }) => protocol !== "tcp").map(({ port }) => port);
+  return [...new Set(ports)].sort((left, right) => left - right);
 }
 
 /** One endpoint at the host's IPv4 address. */

@@ -26,7 +26,7 @@ export function buildStaticContent(resource: AnyResource, meshDomain: string): S
     case "ServiceEntry":
       return {
         ...nothing,
-        services: buildServiceEntry(resource).map((service) => [`ServiceEntry/${namespace}/${name}/${service.hostname}`, service]),
+        services: buildServiceEntry(resource, meshDomain).map((service) => [`ServiceEntry/${namespace}/${name}/${service.hostname}`, service]),
       };
     case "WorkloadEntry": {
       const workload = buildWorkloadEntry(resource);

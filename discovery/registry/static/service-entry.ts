@@ -17,7 +17,7 @@ type InlineEndpoint = NonNullable<Specs["ServiceEntry"]["endpoints"]>[number];
  * service's name too, as it lies in no namespace of its own.
  * Source: istio.io/latest/docs/reference/config/networking/service-entry
  */
-export function buildServiceEntry(resource: Entry): RegistryService[] {
+export function buildServiceEntry(resource: Entry, meshDomain: string): RegistryService[] {
   const { metadata, spec } = resource;
   const { namespace, annotations, labels } = metadata;
   const notes: string[] = [];
@@ -27,6 +27,7 @@ export function buildServiceEntry(resource: Entry): RegistryService[] {
     notes.push(`address ${address} is not used: only single IP addresses are`);
     return false;
   });
+  const getsAddress = (host: string): boolean => addresses.length > 0 || (resolution !== "passthrough" && host.endsWith(`.${meshDomain}`));
   return [...new Set((spec.hosts ?? []).map((host) => host.toLowerCase()))].map((host) => ({
     namespace,
     name: host,
@@ -42,7 +43,7 @@ export function buildServiceEntry(resource: Entry): RegistryService[] {
     exportTo: spec.exportTo === undefined || spec.exportTo.length === 0 ? ["*"] : spec.exportTo,
     backends: buildBackends(resource, host, resolution),
     allowsPlaintext: annotations[ALLOW_PLAINTEXT_ANNOTATION] === "true",
-    notes: [...notes].sort(),
+    notes: [...notes, ...(getsAddress(host) ? [] : portsWithoutAddress(spec))].sort(),
     source: sourceOf(resource),
   }));
 }
@@ -54,6 +55,13 @@ function buildPort(port: NonNullable<Specs["ServiceEntry"]["ports"]>[number]): S
     protocol: selectProtocol(port.protocol, port.name, port.number),
     ...(port.targetPort === undefined ? {} : { targetPort: port.targetPort }),
   };
+}
+
+/** Nothing of such a connection says which host it is for. */
+function portsWithoutAddress(spec: Specs["ServiceEntry"]): string[] {
+  return (spec.ports ?? [])
+    .filter((port) => buildPort(port).protocol === "TCP")
+    .map(({ number }) => `port ${number} is not served: connections of a TCP port are known by their address alone, and spec.addresses has none`);
 }
 
 function resolutionOf(spec: Specs["ServiceEntry"], notes: string[]): Resolution {

@@ -17,6 +17,7 @@ const view: MeshView = {
   dnsEndpoints: () => [],
   trustBundles: () => ({}),
   meshDomain: "mesh.internal",
+  vipRanges: [],
 };
 const route = [{ destination: { host: "web" } }];
 

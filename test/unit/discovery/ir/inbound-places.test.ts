@@ -39,7 +39,7 @@ function workload(name: string, ...inbound: InboundPortIr[]): ProxyWorkloadIr {
     namespace: "default",
     identity: `spiffe://mesh.internal/ns/default/sa/${name}`,
     outboundPort: 15_101,
-    outbound: { httpPorts: [], tcpRoutes: [], vipRanges: [], unknownDestinations: "allow" },
+    outbound: { httpPorts: [], outsideHttpPorts: [], tcpRoutes: [], vipRanges: [], unknownDestinations: "allow" },
     inbound,
   };
 }

@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, it } from "mocha";
 import type { OutboundServiceIr } from "../../../../discovery/ir/outbound.ts";
+import type { VirtualHostIr } from "../../../../discovery/ir/route.ts";
 import { OutboundShape } from "../../../../discovery/push/outbound-shape.ts";
 
-function service(hostname: string, ports: { http?: number[]; tcp?: number[] }): OutboundServiceIr {
+function service(hostname: string, ports: { http?: number[]; outside?: number[]; tcp?: number[] }): OutboundServiceIr {
+  const virtualHost = (port: number, reach: VirtualHostIr["reach"]): VirtualHostIr => ({ port, reach, name: `${hostname}:${port}`, domains: [hostname], routes: [] });
   return {
     hostname,
     clusters: [],
-    virtualHosts: (ports.http ?? []).map((port) => ({ table: String(port), name: `${hostname}:${port}`, domains: [hostname], routes: [] })),
+    virtualHosts: [...(ports.http ?? []).map((port) => virtualHost(port, "mesh")), ...(ports.outside ?? []).map((port) => virtualHost(port, "outside"))],
     tcpRoutes: (ports.tcp ?? []).map((port) => ({ name: `tcp|${port}|${hostname}`, addresses: ["240.240.0.1"], port, serverNames: [], clusters: [] })),
   };
 }
@@ -30,6 +32,16 @@ describe("OutboundShape", () => {
     shape.apply("a", service("a", { http: [80] }));
     assert.equal(shape.apply("a", service("a", { http: [81] })), true);
     assert.deepEqual(shape.build(options).httpPorts, [81]);
+  });
+
+  it("keeps ports of virtual addresses and of all others apart", () => {
+    const shape = new OutboundShape();
+    shape.apply("a", service("a", { http: [80], outside: [443] }));
+    assert.equal(shape.apply("b", service("b", { outside: [80] })), true);
+    const { httpPorts, outsideHttpPorts } = shape.build(options);
+    assert.deepEqual([httpPorts, outsideHttpPorts], [[80], [80, 443]]);
+    assert.equal(shape.apply("a", service("a", { http: [80] })), true);
+    assert.deepEqual(shape.build(options).outsideHttpPorts, [80]);
   });
 
   it("changes with every TCP route, and sorts them", () => {

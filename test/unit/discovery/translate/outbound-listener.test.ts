@@ -11,7 +11,7 @@ function chains(outbound: Partial<ProxyWorkloadIr["outbound"]>): { name: string;
     namespace: "default",
     identity: "spiffe://t/ns/default/sa/web",
     outboundPort: 15_101,
-    outbound: { httpPorts: [], tcpRoutes: [], vipRanges: ["240.240.0.0/16"], unknownDestinations: "allow", ...outbound },
+    outbound: { httpPorts: [], outsideHttpPorts: [], tcpRoutes: [], vipRanges: ["240.240.0.0/16"], unknownDestinations: "allow", ...outbound },
     inbound: [],
   };
   const proxy: ProxyIr = { hostId: "h", inboundPort: 15_006, workloads: [workload], clientValidation: { name: "v", trustBundles: {} } };

@@ -28,6 +28,15 @@ describe("static registry", () => {
     assert.deepEqual(serviceOf(resource("Service", "bare", { ports: [] }))?.backends, { kind: "explicit", workloads: [] });
   });
 
+  it("says which ports of a ServiceEntry cannot be told from others", () => {
+    const ports = [{ name: "http", number: 80, protocol: "HTTP" }, { name: "tls", number: 443, protocol: "TLS" }, { name: "db", number: 5_432, protocol: "TCP" }];
+    const notesOf = (spec: { hosts: string[]; addresses?: string[] }): readonly string[] => serviceOf(resource("ServiceEntry", "db", { ports, resolution: "DNS", ...spec }))?.notes ?? [];
+    assert.deepEqual(notesOf({ hosts: ["db.example.com"] }).map((note) => note.split(" is ")[0]), ["port 5432"]);
+    assert.deepEqual(notesOf({ hosts: ["db.example.com"], addresses: ["10.9.9.9"] }), []);
+    // It gets a virtual address.
+    assert.deepEqual(notesOf({ hosts: ["db.mesh.internal"] }), []);
+  });
+
   it("reads a ServiceEntry with its own endpoints, one service per host", () => {
     const { services } = buildStaticContent(
       resource("ServiceEntry", "db", {
