@@ -11,6 +11,7 @@ import type { OutlierDetectionSchema } from "../../proto/gen/envoy/config/cluste
 import { HttpProtocolOptionsSchema } from "../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import type { ClusterIr, ConnectionPoolIr, OutlierDetectionIr } from "../ir/cluster.ts";
 import { ADS } from "./config-source.ts";
+import { DEAD_PEERS } from "./dead-peers.ts";
 import { duration, optionalDuration } from "./duration.ts";
 import { loadAssignment } from "./endpoints.ts";
 import { METADATA_NAMESPACE } from "./metadata.ts";
@@ -45,6 +46,7 @@ function buildCluster(ir: ClusterIr): Cluster {
     ...discovery(ir),
     ...transport(ir),
     connectTimeout: duration(ir.connectTimeoutMs),
+    ...DEAD_PEERS,
     commonLbConfig: { healthyPanicThreshold: { value: outlierDetection?.minHealthPercent ?? 0 } },
     circuitBreakers: { thresholds: [thresholds(ir.connectionPool)] },
     metadata: {
