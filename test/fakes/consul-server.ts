@@ -51,6 +51,12 @@ export class FakeConsul {
   #changedAt = new Map<string, number>();
   readonly #blocked = new Set<() => void>();
   #open = 0;
+
+  /** How many questions wait for a change. */
+  get held(): number {
+    return this.#blocked.size;
+  }
+
   readonly #server = http.createServer((request, response) => {
     this.#open += 1;
     this.highestOpen = Math.max(this.highestOpen, this.#open);

@@ -170,7 +170,8 @@ describe("consul registry", () => {
   it("ends its questions at once when it is closed", async () => {
     consul.put(...web(1));
     start({ pacing: { waitMs: 600_000 } });
-    await settled("the first content", () => registry.status().synced);
+    // That of the list and that of web: no further one is on its way.
+    await settled("the questions to wait", () => consul.held === 2);
     await registry.close();
     const asked = consul.questions.length;
     consul.wake();
