@@ -12,7 +12,11 @@ import { addToken } from "./commands/token.ts";
 import { addTranslate } from "./commands/translate.ts";
 import { version } from "./version.ts";
 
-/** All commands, in the order in which help lists them. */
+/**
+ * All commands, in the order in which help lists them. What a command alone
+ * needs it imports when it runs: asking the control plane must not take the
+ * time of loading one.
+ */
 const COMMANDS = [
   addControlPlane,
   addAgent,

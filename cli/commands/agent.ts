@@ -1,7 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { type Command } from "commander";
-import { startAgent } from "../../agent/app.ts";
-import { parseAgentConfig } from "../../agent/config.ts";
 import { CodedError } from "../../base/coded-error.ts";
 import { formatIssue } from "../../base/issue.ts";
 import type { CliContext } from "../context.ts";
@@ -19,6 +17,7 @@ export function addAgent(program: Command, context: CliContext): void {
       "\nSIGTERM ends the agent alone: Envoy serves on, and the next agent adopts it.\nSIGUSR2 makes the host leave: rules are removed, Envoy drains, the mesh is told.\n\nExample:\n  IRONMESH_TOKEN=… ironmesh agent --config /etc/ironmesh/agent.yaml",
     )
     .action(async (options: { config: string }) => {
+      const [{ startAgent }, { parseAgentConfig }] = await Promise.all([import("../../agent/app.ts"), import("../../agent/config.ts")]);
       const text = await readFile(options.config, "utf8").catch((cause: unknown) => {
         throw new CodedError("MESH_FILE_UNREADABLE", `cannot read ${options.config}`, { cause, hint: "check the path and its permissions" });
       });

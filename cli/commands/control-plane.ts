@@ -1,6 +1,4 @@
 import { type Command } from "commander";
-import { startControlPlane } from "../control-plane/app.ts";
-import { controlPlaneSchema } from "../control-plane/config.ts";
 import type { CliContext } from "../context.ts";
 import { readConfig } from "../read-config.ts";
 import { untilStopped } from "../until-stopped.ts";
@@ -13,6 +11,7 @@ export function addControlPlane(program: Command, context: CliContext): void {
     .requiredOption("-c, --config <file>", "configuration file")
     .addHelpText("after", "\nExample:\n  ironmesh control-plane --config /etc/ironmesh/control-plane.yaml")
     .action(async (options: { config: string }) => {
+      const [{ startControlPlane }, { controlPlaneSchema }] = await Promise.all([import("../control-plane/app.ts"), import("../control-plane/config.ts")]);
       const config = await readConfig(controlPlaneSchema, options.config, context);
       if (config === undefined) return;
       const logger = context.logger(config.log.level);

@@ -1,12 +1,9 @@
 import { type Command, Option } from "commander";
 import { stringify } from "yaml";
-import { meshConfigSchema } from "../../api/mesh-config.ts";
-import { parseDocuments } from "../../api/document.ts";
 import { CodedError } from "../../base/coded-error.ts";
 import { formatIssue } from "../../base/issue.ts";
 import { readSources } from "../yaml-sources.ts";
 import type { CliContext } from "../context.ts";
-import { translateOffline } from "../offline.ts";
 
 /** `ironmesh translate`: YAML in, what a proxy would be told out; no control plane needed. */
 export function addTranslate(program: Command, context: CliContext): void {
@@ -18,6 +15,11 @@ export function addTranslate(program: Command, context: CliContext): void {
     .addOption(new Option("-o, --output <form>", "the plain form between YAML and Envoy, or Envoy's own").choices(["ir", "envoy"]).default("envoy"))
     .addHelpText("after", "\nExample:\n  ironmesh translate -f mesh/ --proxy default/web")
     .action(async (options: { filename: string[]; proxy: string[]; output: "ir" | "envoy" }) => {
+      const [{ meshConfigSchema }, { parseDocuments }, { translateOffline }] = await Promise.all([
+        import("../../api/mesh-config.ts"),
+        import("../../api/document.ts"),
+        import("../offline.ts"),
+      ]);
       const parsed = (await readSources(options.filename, context)).map(({ file, text }) => parseDocuments(text, file, "files"));
       for (const issue of parsed.flatMap(({ issues }) => issues)) context.complain(formatIssue(issue));
       const resources = parsed.flatMap((documents) => documents.resources);
