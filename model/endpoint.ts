@@ -7,6 +7,8 @@ export interface Endpoint {
   readonly servicePort: number;
   /** An IP address, or a host name where the service is resolved by DNS. */
   readonly address: string;
+  /** Where else it answers on the same port, such as its address of the other family. Absent: nowhere. */
+  readonly additionalAddresses?: readonly string[];
   readonly port: number;
   readonly workload: WorkloadKey;
   readonly workloadName: string;

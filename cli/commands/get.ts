@@ -41,7 +41,7 @@ const endpoints: Listing<EndpointView> = {
   path: "/api/v1/endpoints",
   columns: [
     ["SERVICE", (row) => `${row.service}:${row.servicePort}`],
-    ["ENDPOINT", (row) => formatHostPort(row.address, row.port)],
+    ["ENDPOINT", (row) => [row.address, ...row.additionalAddresses].map((address) => formatHostPort(address, row.port)).join(",")],
     ["WORKLOAD", (row) => row.workload],
     ["HEALTH", (row) => row.health],
     ["TLS", (row) => (row.meshed ? "mutual" : "plain")],

@@ -122,6 +122,7 @@ function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView
         service: serviceKey(service),
         servicePort: endpoint.servicePort,
         address: endpoint.address,
+        additionalAddresses: endpoint.additionalAddresses ?? [],
         port: endpoint.port,
         workload: endpoint.workloadName,
         health: endpoint.health,

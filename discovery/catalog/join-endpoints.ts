@@ -45,7 +45,7 @@ export function joinEndpoints(service: RegistryService, workloads: readonly Work
 
 /** Undefined where the workload has no address, or no port of the wanted name. */
 function endpointOf(workload: Workload, port: ServicePort, trustDomain: string): Endpoint | undefined {
-  const [address] = workload.addresses;
+  const [address, ...additionalAddresses] = workload.addresses;
   // As in Istio, a port that the workload names goes before the number that the service thinks it has.
   const number =
     typeof port.targetPort === "string" ? workload.ports[port.targetPort] : (workload.ports[port.name] ?? port.targetPort ?? port.number);
@@ -53,6 +53,7 @@ function endpointOf(workload: Workload, port: ServicePort, trustDomain: string):
   return {
     servicePort: port.number,
     address,
+    ...(additionalAddresses.length === 0 ? {} : { additionalAddresses }),
     port: number,
     workload: workload.key,
     workloadName: workload.name,

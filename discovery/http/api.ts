@@ -20,6 +20,8 @@ export interface EndpointView {
   readonly service: string;
   readonly servicePort: number;
   readonly address: string;
+  /** Tried in turn with the first. */
+  readonly additionalAddresses: readonly string[];
   readonly port: number;
   readonly workload: string;
   readonly health: Health;

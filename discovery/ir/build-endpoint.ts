@@ -5,6 +5,7 @@ import type { EndpointIr } from "./cluster.ts";
 export function buildEndpoint(endpoint: Endpoint, namespace: string): EndpointIr {
   return {
     address: endpoint.address,
+    ...(endpoint.additionalAddresses === undefined ? {} : { additionalAddresses: endpoint.additionalAddresses }),
     port: endpoint.port,
     weight: endpoint.weight,
     health: endpoint.health,

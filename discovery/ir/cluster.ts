@@ -75,6 +75,8 @@ export interface ClusterEndpointsIr {
 
 export interface EndpointIr {
   readonly address: string;
+  /** Tried in turn with the first, as Happy Eyeballs does (RFC 8305). Absent: none. */
+  readonly additionalAddresses?: readonly string[];
   readonly port: number;
   readonly weight: number;
   /** `draining` takes no new requests; `unhealthy` ones are only used in a panic. */

@@ -40,7 +40,13 @@ function localityEndpoints(endpoints: readonly EndpointIr[]): Init<typeof Locali
 function lbEndpoint(endpoint: EndpointIr): Init<typeof LbEndpointSchema> {
   const { name, namespace, version } = endpoint.workload;
   return {
-    hostIdentifier: { case: "endpoint", value: { address: socketAddress(endpoint.address, endpoint.port) } },
+    hostIdentifier: {
+      case: "endpoint",
+      value: {
+        address: socketAddress(endpoint.address, endpoint.port),
+        additionalAddresses: (endpoint.additionalAddresses ?? []).map((address) => ({ address: socketAddress(address, endpoint.port) })),
+      },
+    },
     healthStatus: HEALTH[endpoint.health],
     // Envoy refuses a weight of 0; an endpoint that shall get nothing is not sent.
     loadBalancingWeight: Math.max(1, endpoint.weight),

@@ -15,6 +15,12 @@ describe("data plane on real hosts", function () {
     assert.deepEqual([mesh.proxies.a.nacks, mesh.proxies.b.nacks], [[], []]);
   });
 
+  it("reaches an endpoint by its other address where the first does not answer", async () => {
+    const [answer] = await mesh.http(mesh.hosts.a, { uid: UID.web, mode: "http1", host: VIP.reviews[0], port: 8080, authority: "reviews-two" });
+    assert.deepEqual([answer?.status, answer?.body?.peer], [200, "::6"]);
+    assert.equal(callerOf(answer ?? {}), identityOf("web"));
+  });
+
   for (const family of FAMILIES) {
     const vip = (service: keyof typeof VIP): string => ofFamily(VIP[service], family);
 

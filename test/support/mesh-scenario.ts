@@ -29,6 +29,9 @@ export const VIP = {
   unowned: ["240.240.0.9", "2001:2::9"],
 } as const;
 
+/** An address of the lab's network that no host has. */
+export const NOWHERE = "10.77.0.250";
+
 export const FAMILIES = ["v4", "v6"] as const;
 export type Family = (typeof FAMILIES)[number];
 
@@ -54,7 +57,7 @@ export interface ServiceOptions {
   readonly vips: readonly string[];
   /** Service accounts that may answer. */
   readonly accounts: readonly string[];
-  readonly endpoints: readonly { readonly address: string; readonly port: number; readonly meshed?: boolean }[];
+  readonly endpoints: readonly { readonly address: string; readonly additionalAddresses?: readonly string[]; readonly port: number; readonly meshed?: boolean }[];
   readonly routes?: readonly RouteIr[];
   /** Declared for what goes to its port at no virtual address. */
   readonly isOutside?: boolean;
@@ -96,7 +99,7 @@ export function meshService(options: ServiceOptions, trustBundles: Readonly<Reco
           : [],
       validation: { name: validationSecretName(hostname), identities: accounts.map(identityOf), trustBundles },
     },
-    endpoints: { cluster, endpoints: options.endpoints.map(({ address, port, meshed = true }) => endpointOf(name, address, port, meshed)) },
+    endpoints: { cluster, endpoints: options.endpoints.map(({ address, additionalAddresses = [], port, meshed = true }) => ({ ...endpointOf(name, address, port, meshed), additionalAddresses })) },
   };
 }
 
@@ -206,6 +209,7 @@ async function start(tasks: TaskGroup, options: MeshScenarioOptions): Promise<Me
   const services = [
     { name: "reviews", port: 8080, protocol: "http1", vips: VIP.reviews, accounts: ["reviews"], endpoints: at(b, 8080) },
     { name: "reviews-six", port: 8080, protocol: "http1", vips: VIP.reviews, accounts: ["reviews"], endpoints: [{ address: b.addresses.v6, port: 8080 }] },
+    { name: "reviews-two", port: 8080, protocol: "http1", vips: VIP.reviews, accounts: ["reviews"], endpoints: [{ address: NOWHERE, additionalAddresses: [b.addresses.v6], port: 8080 }] },
     { name: "grpc", port: 8081, protocol: "http2", vips: VIP.reviews, accounts: ["reviews"], endpoints: at(b, 8081) },
     { name: "legacy", port: 8082, protocol: "http1", vips: VIP.legacy, accounts: ["reviews"], endpoints: at(b, 8082) },
     { name: "impostor", port: 8080, protocol: "http1", vips: VIP.impostor, accounts: ["somebody-else"], endpoints: at(b, 8080) },

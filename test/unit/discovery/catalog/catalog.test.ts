@@ -113,6 +113,13 @@ describe("catalog", () => {
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload }) => workload), ["hosts/1", "hosts/3"]);
   });
 
+  it("keeps every address of a workload, the first one first", () => {
+    put(reviews);
+    join(meshed("1", { addresses: ["10.0.0.1", "fd77::1"] }), meshed("2"));
+    const found = catalog.endpoints.get("default/reviews")?.map(({ address, additionalAddresses }) => [address, additionalAddresses]);
+    assert.deepEqual(found, [["10.0.0.1", ["fd77::1"]], ["10.0.0.2", undefined]]);
+  });
+
   it("gives a service that a later registry claims too no traffic, and lets it in when the owner is gone", () => {
     put(reviews);
     join(meshed("1"));
