@@ -14,7 +14,7 @@ import type { HostConfig, NameRecord, TrustBundle } from "../proto/gen/ironmesh/
 import { startDeltaClient } from "../xds/delta-client.ts";
 import type { DeltaClientState } from "../xds/delta-client.ts";
 import { createDeltaServer, DELTA_ADS_PATH } from "../xds/delta-server.ts";
-import type { StreamStatus } from "../xds/delta-server.ts";
+import type { StreamStatus } from "../xds/stream-server.ts";
 import { createResource } from "../xds/resource.ts";
 import { createResourceSet } from "../xds/resource-set.ts";
 import { TYPE_URLS } from "../xds/type-urls.ts";

@@ -2,7 +2,7 @@ import { encodeAbsentResource } from "./resource.ts";
 import type { ResourceView } from "./resource-set.ts";
 import { type Subscription, removesInPlace } from "./subscription.ts";
 import { TYPE_URLS } from "./type-urls.ts";
-import { FieldWriter, fieldBytes } from "./wire.ts";
+import { encodeTexts } from "./wire.ts";
 
 /** What one response said, until it is acknowledged. */
 export interface SentResponse {
@@ -96,18 +96,11 @@ export function encodeResponse(
   content: ResponseContent,
   header: { readonly typeUrl: string; readonly nonce: string; readonly systemVersionInfo: string },
 ): readonly Uint8Array[] {
-  const texts: [number, string, number][] = [
-    [FIELD.typeUrl, header.typeUrl, 0],
-    [FIELD.nonce, header.nonce, 0],
-    ...content.removed.map((name): [number, string, number] => [FIELD.removedResources, name, 0]),
-  ];
-  if (header.systemVersionInfo !== "") texts.push([FIELD.systemVersionInfo, header.systemVersionInfo, 0]);
-  let size = 0;
-  for (const text of texts) {
-    text[2] = Buffer.byteLength(text[1]);
-    size += fieldBytes(text[2]);
-  }
-  const writer = new FieldWriter(size);
-  for (const [field, text, length] of texts) writer.text(field, text, length);
-  return [...content.frames, writer.bytes];
+  const texts = encodeTexts([
+    [FIELD.typeUrl, header.typeUrl],
+    [FIELD.nonce, header.nonce],
+    ...content.removed.map((name) => [FIELD.removedResources, name] as const),
+    ...(header.systemVersionInfo === "" ? [] : [[FIELD.systemVersionInfo, header.systemVersionInfo] as const]),
+  ]);
+  return [...content.frames, texts];
 }

@@ -1,32 +1,22 @@
-import type { Clock } from "../base/clock.ts";
 import { GrpcError } from "../base/grpc/status.ts";
 import type { DeltaDiscoveryRequest } from "../proto/gen/envoy/service/discovery/v3/discovery_pb.js";
 import { encodeResponse, type ResponseContent, type SentResponse, takeContent, takeRemovals } from "./delta-response.ts";
 import { type Resource, routeConfigurationOf } from "./resource.ts";
-import type { Changes, ResourceView } from "./resource-set.ts";
+import type { Changes } from "./resource-set.ts";
+import { DEFAULT_MAX_NAMES, type SessionOptions, type XdsSession } from "./stream-server.ts";
 import {
   createSubscription,
   dropPending,
   hasAdditions,
   isUnsettled,
   markChanged,
-  type Nack,
   removesInPlace,
   type Subscription,
   subscriptionStatus,
-  type SubscriptionStatus,
 } from "./subscription.ts";
-import { DELETED_AFTER, PUSH_ORDER, TYPE_URLS, WAITS_FOR } from "./type-urls.ts";
+import { DELETED_AFTER, pushRank, TYPE_URLS, WAITS_FOR } from "./type-urls.ts";
 
-/** What the other side acknowledged. */
-export interface Ack {
-  readonly typeUrl: string;
-  readonly names: readonly string[];
-}
-
-export interface DeltaSessionOptions {
-  readonly view: ResourceView;
-  readonly clock: Clock;
+export interface DeltaSessionOptions extends SessionOptions {
   /** Types that the client fetches by name even where it also says `*`: the `*` counts for nothing. */
   readonly onDemandTypes?: readonly string[];
   /** Marks the response that completes a wildcard type with the set's digest: our own client waits for it. */
@@ -35,34 +25,16 @@ export interface DeltaSessionOptions {
   readonly maxResponseBytes?: number;
   /** How long referrers wait for the ACK of what they refer to; 5 s unless told. */
   readonly gateTimeoutMs?: number;
-  /** More names than this on one stream end it; 100,000 unless told. */
-  readonly maxNames?: number;
-  /** Called when `next` may have something. */
-  readonly onReady: () => void;
-  readonly onAck?: (ack: Ack) => void;
-  readonly onNack?: (nack: Nack) => void;
 }
 
-/**
- * The server's side of one delta xDS stream, without any IO: requests and
- * changes go in, responses are taken out one at a time, when the one before
- * has been written. (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol)
- */
-export interface DeltaSession {
-  /** @throws GrpcError where the stream must end */
-  receive(request: DeltaDiscoveryRequest): void;
-  /** The next response, in pieces; undefined when there is nothing to say now. */
-  next(): readonly Uint8Array[] | undefined;
-  status(): readonly SubscriptionStatus[];
-  /** Stops watching the sets. */
-  close(): void;
-}
+/** Delta xDS. (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds) */
+export type DeltaSession = XdsSession<DeltaDiscoveryRequest>;
 
 const MAX_UNACKNOWLEDGED = 16;
 const MAX_RETRY_BATCHES = 64;
 
 export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
-  const { view, clock, onDemandTypes = [], maxResponseBytes = 1 << 20, gateTimeoutMs = 5000, maxNames = 100_000, onReady } = options;
+  const { view, clock, onDemandTypes = [], maxResponseBytes = 1 << 20, gateTimeoutMs = 5000, maxNames = DEFAULT_MAX_NAMES, onReady } = options;
   const subscriptions = new Map<string, Subscription>();
   let inPushOrder: Subscription[] = [];
   const sent = new Map<string, SentResponse>();
@@ -153,7 +125,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
   const open = (typeUrl: string, request: DeltaDiscoveryRequest): Subscription => {
     const subscription = createSubscription(typeUrl);
     subscriptions.set(typeUrl, subscription);
-    inPushOrder = [...subscriptions.values()].toSorted((a, b) => rankOf(a.typeUrl) - rankOf(b.typeUrl));
+    inPushOrder = [...subscriptions.values()].toSorted((a, b) => pushRank(a.typeUrl) - pushRank(b.typeUrl));
     const held = request.initialResourceVersions;
     if (typeUrl === TYPE_URLS.virtualHost) {
       // Envoy's first request for virtual hosts names nothing and means "as they come", never "all there are".
@@ -309,8 +281,3 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
 }
 
 const NOTHING = createSubscription("");
-
-function rankOf(typeUrl: string): number {
-  const rank = PUSH_ORDER.indexOf(typeUrl);
-  return rank === -1 ? PUSH_ORDER.length : rank;
-}

@@ -45,6 +45,15 @@ export function createResource(typeUrl: string, name: string, bytes: Uint8Array,
 }
 
 /**
+ * The resource as a state-of-the-world response carries it: the bare Any, whose
+ * field there has the number that it has at the end of `encoded`. Nothing is copied.
+ */
+export function anyFrameOf({ typeUrl, bytes, encoded }: Resource): Uint8Array {
+  const anyLength = fieldBytes(Buffer.byteLength(typeUrl)) + fieldBytes(bytes.length);
+  return encoded.subarray(encoded.length - fieldBytes(anyLength));
+}
+
+/**
  * A resource without a body, framed: the answer to an on-demand request for a
  * virtual host that does not exist. (A removal would leave Envoy's request
  * hanging.)

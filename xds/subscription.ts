@@ -41,6 +41,12 @@ export interface Subscription {
   lastNack: Nack | undefined;
 }
 
+/** What the other side acknowledged. */
+export interface Ack {
+  readonly typeUrl: string;
+  readonly names: readonly string[];
+}
+
 /** A response that the client refused. */
 export interface Nack {
   readonly typeUrl: string;

@@ -40,6 +40,12 @@ export const PUSH_ORDER: readonly string[] = [
   TYPE_URLS.nameRecord,
 ];
 
+/** Where a type stands in `PUSH_ORDER`. */
+export function pushRank(typeUrl: string): number {
+  const rank = PUSH_ORDER.indexOf(typeUrl);
+  return rank === -1 ? PUSH_ORDER.length : rank;
+}
+
 const { cluster, clusterLoadAssignment, listener, filterChain, routeConfiguration, scopedRouteConfiguration, virtualHost, secret, extensionConfig } =
   TYPE_URLS;
 

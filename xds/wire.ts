@@ -50,6 +50,14 @@ export class FieldWriter {
   }
 }
 
+/** Encodes text fields, in this order. */
+export function encodeTexts(texts: readonly (readonly [field: number, text: string])[]): Uint8Array {
+  const sized = texts.map(([field, text]) => ({ field, text, length: Buffer.byteLength(text) }));
+  const writer = new FieldWriter(sized.reduce((size, { length }) => size + fieldBytes(length), 0));
+  for (const { field, text, length } of sized) writer.text(field, text, length);
+  return writer.bytes;
+}
+
 /** One field of a message, as `fieldsOf` finds it. */
 export interface WireField {
   readonly field: number;

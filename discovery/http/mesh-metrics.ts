@@ -1,7 +1,7 @@
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { AgentsRegistry } from "../registry/agents/registry.ts";
-import type { StreamStatus } from "../../xds/delta-server.ts";
+import type { StreamStatus } from "../../xds/stream-server.ts";
 
 interface Observed {
   readonly catalog: Catalog;

@@ -5,7 +5,7 @@ import { GrpcError } from "../../../base/grpc/status.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { TaskGroup } from "../../../base/task-group.ts";
 import { type DeltaClient, type DeltaClientOptions, type DeltaClientState, startDeltaClient } from "../../../xds/delta-client.ts";
-import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer, type OpenedStream } from "../../../xds/delta-server.ts";
+import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer, type OpenedDeltaStream } from "../../../xds/delta-server.ts";
 import { createResourceSet, type ResourceSet } from "../../../xds/resource-set.ts";
 import { TYPE_URLS } from "../../../xds/type-urls.ts";
 import { waitUntil } from "../../support/wait-until.ts";
@@ -20,7 +20,7 @@ describe("delta client and server", () => {
   let copy: ResourceSet;
   let bound: BoundGrpcServer;
   let states: DeltaClientState[];
-  let opened: Partial<OpenedStream>;
+  let opened: Partial<OpenedDeltaStream>;
   beforeEach(() => {
     group = new TaskGroup();
     served = createResourceSet();

@@ -23,7 +23,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
     { weight: 4, arbitrary: fc.record({ kind: fc.constant("deliver" as const) }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("reconnect" as const) }) },
   ),
-  { maxLength: 60 },
+  { maxLength: 60, size: "max" },
 );
 
 /** A client that refuses a response with anything bad in it as a whole, as Envoy does with virtual hosts. */
