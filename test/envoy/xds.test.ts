@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, request as httpRequest } from "node:http";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
@@ -20,7 +19,7 @@ import { createResource, type Resource } from "../../xds/resource.ts";
 import { createResourceSet, type ResourceSet } from "../../xds/resource-set.ts";
 import type { Nack, SubscriptionStatus } from "../../xds/subscription.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
-import { envoyPath } from "../support/envoy.ts";
+import { askSocket as ask, startAdsEnvoy } from "../support/ads-envoy.ts";
 import { createTestAuthority } from "../support/test-authority.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
@@ -96,19 +95,6 @@ const secret = (name: string): Resource => {
   );
 };
 
-/** Asks over a unix socket, on a connection of its own. */
-const ask = (socketPath: string, path: string, host = "a.test"): Promise<{ status: number; body: string }> =>
-  new Promise((resolve, reject) => {
-    const asking = httpRequest({ socketPath, path, headers: { host }, timeout: 5000, agent: false }, (response) => {
-      let body = "";
-      response.setEncoding("utf8").on("data", (text: string) => (body += text));
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
-    });
-    asking.on("timeout", () => asking.destroy(new Error("no answer")));
-    asking.on("error", reject);
-    asking.end();
-  });
-
 describe("delta ADS with a real Envoy", function () {
   this.timeout(120_000);
   let group: TaskGroup;
@@ -144,46 +130,7 @@ describe("delta ADS with a real Envoy", function () {
     bound = group.own(await serveGrpc({ listen: { path: join(folder, "ads") }, handlers: { [DELTA_ADS_PATH]: server.handler }, logger: silentLogger }));
   };
   const startEnvoy = (): void => {
-    const bootstrap = {
-      node: { id: "test", cluster: "test" },
-      admin: { address: { pipe: { path: join(folder, "admin"), mode: 0o600 } } },
-      dynamicResources: {
-        adsConfig: {
-          apiType: "DELTA_GRPC",
-          transportApiVersion: "V3",
-          grpcServices: [{ envoyGrpc: { clusterName: "ads", retryPolicy: { retryBackOff: { baseInterval: "0.2s", maxInterval: "1s" } } } }],
-        },
-        cdsConfig: ADS,
-        ldsConfig: ADS,
-      },
-      staticResources: {
-        clusters: [
-          {
-            name: "ads",
-            type: "STATIC",
-            typedExtensionProtocolOptions: {
-              "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                explicitHttpConfig: { http2ProtocolOptions: {} },
-              },
-            },
-            loadAssignment: { clusterName: "ads", endpoints: [{ lbEndpoints: [{ endpoint: { address: { pipe: { path: join(folder, "ads") } } } }] }] },
-          },
-        ],
-      },
-    };
-    writeFileSync(join(folder, "envoy.json"), JSON.stringify(bootstrap));
-    const log = openSync(join(folder, "log"), "w");
-    const envoy: ChildProcess = spawn(
-      envoyPath(),
-      ["-c", join(folder, "envoy.json"), "--disable-hot-restart", "--concurrency", "1", "--log-level", "info"],
-      { stdio: ["ignore", log, log] },
-    );
-    const ended = new Promise<void>((resolve) => envoy.once("exit", () => resolve()));
-    group.defer(async () => {
-      envoy.kill("SIGKILL");
-      await ended;
-    });
+    group.defer(startAdsEnvoy({ folder, nodeId: "test", apiType: "DELTA_GRPC", server: { pipe: { path: join(folder, "ads") } } }));
   };
   const put = (...resources: Resource[]): void => set.update((transaction) => resources.forEach((one) => transaction.upsert(one)));
   const get = (host: string): Promise<number> => ask(join(folder, "in"), "/", host).then(({ status }) => status);
