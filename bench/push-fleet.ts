@@ -52,18 +52,22 @@ function isLast(index: number, key: string, version: string): boolean {
 async function start(request: FleetRequest & { readonly kind: "start" }): Promise<void> {
   const total = Object.values(request.expected).reduce((sum, count) => sum + count, 0);
   const connect = async (index: number): Promise<PushClient> => {
-    let left = total;
+    /** Until all were there: one that comes twice is one. */
+    let seen: Set<string> | undefined = new Set();
     return startPushClient({
       connection: { target: request.target, maxMessageBytes: 64 << 20 },
       node: { id: `proxy-${index}` },
       wildcardTypes: [TYPE_URLS.cluster, TYPE_URLS.listener],
       fetchesAssignmentsByName: true,
       routeConfigurations: request.routeConfigurations,
-      takesVirtualHosts: true,
+      takesVirtualHosts: request.expected[TYPE_URLS.virtualHost] !== 0,
       onResource(typeUrl, name, version) {
-        if (left > 0) {
-          left -= 1;
-          if (left === 0) arrivals.push(now());
+        if (seen !== undefined) {
+          // A cluster that needs no endpoints is answered by a removal of them.
+          if (version === "") return;
+          if (seen.add(`${typeUrl} ${name}`).size < total) return;
+          seen = undefined;
+          arrivals.push(now());
         } else if (!isLast(index, `${typeUrl} ${name}`, version)) return;
         else arrivals.push(now());
         // After this turn, so that the message is counted before it is reported.

@@ -3,7 +3,10 @@
  * resources to delta ADS (registries, catalog, translation, server) in this
  * process, simulated proxies in another, over loopback cleartext HTTP/2.
  *
- *     node bench/push.ts [--services 100] [--proxies 100] [--rounds 5]
+ *     node bench/push.ts [--services 100] [--proxies 100] [--rounds 5] [--view host]
+ *
+ * `--view foreign`: each proxy is a client without our agent, which takes whole
+ * route tables instead of the virtual hosts that changed.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -19,11 +22,13 @@ import { silentLogger } from "../base/logger.ts";
 import { createCatalog } from "../discovery/catalog/catalog.ts";
 import { VipAllocator } from "../discovery/catalog/vip.ts";
 import { followProxyHosts } from "../discovery/proxy-hosts.ts";
+import { openForeignView } from "../discovery/push/foreign-view.ts";
 import { startPush } from "../discovery/push/push.ts";
 import { createAgentsRegistry, LIVENESS_DEFAULTS } from "../discovery/registry/agents/registry.ts";
 import { createStaticRegistry } from "../discovery/registry/static/registry.ts";
 import { createMemoryStore } from "../store/memory.ts";
 import { createDeltaServer, DELTA_ADS_PATH } from "../xds/delta-server.ts";
+import { type ResourceView, unionOf } from "../xds/resource-set.ts";
 import { TYPE_URLS } from "../xds/type-urls.ts";
 import type { FleetAnswer, FleetRequest } from "./push-fleet.ts";
 
@@ -36,8 +41,10 @@ const { values } = parseArgs({
     services: { type: "string", default: "100" },
     proxies: { type: "string", default: "100" },
     rounds: { type: "string", default: "5" },
+    view: { type: "string", default: "host" },
   },
 });
+const isForeign = values.view === "foreign";
 const [serviceCount, proxyCount, rounds] = [Number(values.services), Number(values.proxies), Number(values.rounds)];
 
 function written<K extends Kind>(kind: K, name: string, spec: Specs[K]): AnyResource {
@@ -47,7 +54,9 @@ function written<K extends Kind>(kind: K, name: string, spec: Specs[K]): AnyReso
 const serviceName = (index: number): string => `service-${index}`;
 const hostname = (index: number): string => `${serviceName(index)}.default.svc.mesh.internal`;
 const clusterName = (index: number): string => `outbound|${PORT}||${hostname(index)}`;
-const virtualHost = (index: number): string => `${PORT}/${hostname(index)}:${PORT}`;
+/** What brings the route of a service. */
+const route = (index: number): readonly [typeUrl: string, name: string] =>
+  isForeign ? [TYPE_URLS.routeConfiguration, String(PORT)] : [TYPE_URLS.virtualHost, `${PORT}/${hostname(index)}:${PORT}`];
 const endpoint = (index: number, replica: number, generation = 0): AnyResource =>
   written("WorkloadEntry", `${serviceName(index)}-${replica}`, {
     address: `10.${generation * 2 + replica}.${index >> 8}.${index & 255}`,
@@ -114,7 +123,8 @@ const push = startPush({
   clock: systemClock,
 });
 const buildMs = performance.now() - built;
-const ads = createDeltaServer({ onOpen: (_peer, node) => ({ sets: [push.setOf(node?.id ?? ""), push.shared] }) });
+const viewOf = (hostId: string): ResourceView => (isForeign ? openForeignView(push, { hostId, name: "client" }).view : unionOf([push.setOf(hostId), push.shared]));
+const ads = createDeltaServer({ onOpen: (_peer, node) => ({ sets: [viewOf(node?.id ?? "")] }) });
 const server = await serveGrpc({ listen: { host: "127.0.0.1", port: 0 }, handlers: { [DELTA_ADS_PATH]: ads.handler }, logger: silentLogger });
 const fleet = fork(join(import.meta.dirname, "push-fleet.ts"));
 let peakBytes = 0;
@@ -153,9 +163,9 @@ async function change(what: string, expected: readonly (readonly [typeUrl: strin
   await measure(what, () => put(resources));
 }
 
-const own = push.setOf("proxy-0");
-const sizeOf = (typeUrl: string): number => own.size(typeUrl) + push.shared.size(typeUrl);
-const tables = [own, push.shared].flatMap((set) => [...set.list(TYPE_URLS.routeConfiguration)].map(({ name }) => name));
+const sample = viewOf("proxy-0");
+const sizeOf = (typeUrl: string): number => [...sample.list(typeUrl)].length;
+const tables = [...sample.list(TYPE_URLS.routeConfiguration)].map(({ name }) => name);
 await measure("everything to everybody", () =>
   say({
     kind: "start",
@@ -167,25 +177,25 @@ await measure("everything to everybody", () =>
       [TYPE_URLS.clusterLoadAssignment]: serviceCount,
       [TYPE_URLS.listener]: sizeOf(TYPE_URLS.listener),
       [TYPE_URLS.routeConfiguration]: tables.length,
-      [TYPE_URLS.virtualHost]: sizeOf(TYPE_URLS.virtualHost),
+      [TYPE_URLS.virtualHost]: isForeign ? 0 : sizeOf(TYPE_URLS.virtualHost),
     },
   }),
 );
 for (let round = 1; round <= rounds; round += 1) {
   const host = serviceName(7);
   await change("one endpoint", [[TYPE_URLS.clusterLoadAssignment, clusterName(7)]], [endpoint(7, 0, round)]);
-  await change("one VirtualService", [[TYPE_URLS.virtualHost, virtualHost(7)]], [
+  await change("one VirtualService", [route(7)], [
     written("VirtualService", "bench", { hosts: [host], http: [{ route: [{ destination: { host } }], timeout: `${round}s` }] }),
   ]);
   await change("one DestinationRule", [[TYPE_URLS.cluster, clusterName(7)]], [
     written("DestinationRule", "bench", { host, trafficPolicy: { connectionPool: { tcp: { maxConnections: round } } } }),
   ]);
   const index = serviceCount + round;
-  const made = [[TYPE_URLS.cluster, clusterName(index)], [TYPE_URLS.clusterLoadAssignment, clusterName(index)], [TYPE_URLS.virtualHost, virtualHost(index)]] as const;
+  const made = [[TYPE_URLS.cluster, clusterName(index)], [TYPE_URLS.clusterLoadAssignment, clusterName(index)], route(index)] as const;
   await change("one new service", made, service(index));
 }
 
-console.log(`${serviceCount} services × 2 endpoints, ${proxyCount} proxies, ${rounds} rounds; ${cpus().length} × ${cpus()[0]?.model}; Node ${process.version}`);
+console.log(`${serviceCount} services × 2 endpoints, ${proxyCount} proxies (view: ${values.view}), ${rounds} rounds; ${cpus().length} × ${cpus()[0]?.model}; Node ${process.version}`);
 console.log(`first translation ${buildMs.toFixed(0)} ms; peak memory ${(peakBytes / 1e6).toFixed(0)} MB\n`);
 console.log("| what | p50 ms | p99 ms | server CPU s | bytes MB |\n|---|---|---|---|---|");
 for (const [what, { delaysMs, cpuSeconds, bytes, rounds: count }] of measured) {

@@ -3,7 +3,7 @@ import type { DeltaDiscoveryRequest } from "../proto/gen/envoy/service/discovery
 import { encodeResponse, type ResponseContent, type SentResponse, takeContent, takeRemovals } from "./delta-response.ts";
 import { type Resource, routeConfigurationOf } from "./resource.ts";
 import type { Changes } from "./resource-set.ts";
-import { DEFAULT_MAX_NAMES, type SessionOptions, type XdsSession } from "./stream-server.ts";
+import { DEFAULT_MAX_NAMES, MAX_TYPES, type SessionOptions, type XdsSession } from "./stream-server.ts";
 import {
   createSubscription,
   dropPending,
@@ -123,6 +123,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
   };
 
   const open = (typeUrl: string, request: DeltaDiscoveryRequest): Subscription => {
+    if (subscriptions.size >= MAX_TYPES) throw new GrpcError("RESOURCE_EXHAUSTED", `more than ${MAX_TYPES} types are subscribed`);
     const subscription = createSubscription(typeUrl);
     subscriptions.set(typeUrl, subscription);
     inPushOrder = [...subscriptions.values()].toSorted((a, b) => pushRank(a.typeUrl) - pushRank(b.typeUrl));

@@ -3,7 +3,7 @@ import { GrpcError } from "../base/grpc/status.ts";
 import type { DiscoveryRequest } from "../proto/gen/envoy/service/discovery/v3/discovery_pb.js";
 import { anyFrameOf, type Resource } from "./resource.ts";
 import type { Changes, ResourceView } from "./resource-set.ts";
-import { DEFAULT_MAX_NAMES, type SessionOptions, type XdsSession } from "./stream-server.ts";
+import { DEFAULT_MAX_NAMES, MAX_TYPES, type SessionOptions, type XdsSession } from "./stream-server.ts";
 import { createSubscription, dropPending, type Subscription, subscriptionStatus } from "./subscription.ts";
 import { pushRank, TYPE_URLS } from "./type-urls.ts";
 import { encodeTexts } from "./wire.ts";
@@ -51,6 +51,7 @@ export function createSotwSession(options: SessionOptions): SotwSession {
   let nameCount = 0;
 
   const open = (typeUrl: string): SotwSubscription => {
+    if (subscriptions.size >= MAX_TYPES) throw new GrpcError("RESOURCE_EXHAUSTED", `more than ${MAX_TYPES} types are subscribed`);
     const subscription = { ...createSubscription(typeUrl), hasNamed: false, owesRepeat: false, nonce: "", sent: new Map<string, SentResponse>() };
     subscriptions.set(typeUrl, subscription);
     inPushOrder = [...subscriptions.values()].toSorted((a, b) => pushRank(a.typeUrl) - pushRank(b.typeUrl));

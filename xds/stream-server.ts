@@ -45,6 +45,9 @@ export interface SessionOptions {
 
 export const DEFAULT_MAX_NAMES = 100_000;
 
+/** Of one stream: more types than there are in Envoy. */
+export const MAX_TYPES = 64;
+
 export interface StreamServerOptions<Opened extends OpenedStream = OpenedStream> {
   /**
    * Decides who is served with what, on a stream's first request.

@@ -55,7 +55,7 @@ export const controlPlaneSchema = z.strictObject({
   }).prefault({}),
   debug: z.strictObject({
     plaintextXds: z.string().regex(/^(127\.0\.0\.1|\[::1\]|localhost):\d{1,5}$/, "must be a port of loopback, such as 127.0.0.1:15010").optional()
-      .describe("Port of loopback where any delta xDS client may look, by the node id `sidecar~IP~NAME.NAMESPACE~DOMAIN`; off unless set."),
+      .describe("Port of loopback where an xDS client of any make, delta or state of the world, sees what the workload of its node id `sidecar~IP~NAME.NAMESPACE~DOMAIN` gets; off unless set."),
   }).prefault({}),
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
 });

@@ -110,12 +110,13 @@ describe("the debug listener with a real Envoy", function () {
   for (const apiType of ["GRPC", "DELTA_GRPC"] as const) {
     it(`gives all that its workload sees to an Envoy that speaks ${apiType}, follows, and nothing is refused`, async () => {
       group.defer(startAdsEnvoy({ folder, nodeId: NODE_ID, apiType, server: { socketAddress: { address: "127.0.0.1", portValue: port } } }));
-      await waitUntil(async () => (await tables()).length === 4, { what: "all route tables" });
+      await waitUntil(async () => (await tables()).length === 5, { what: "all route tables" });
       assert.deepEqual(await tables(), [
-        "80: unknown-host 80/api.example.com:80 80/db.default.svc.mesh.internal:80 80/web.default.svc.mesh.internal:80",
+        "80: unknown-host 80/db.default.svc.mesh.internal:80 80/web.default.svc.mesh.internal:80",
         "90: unknown-host 90/web.default.svc.mesh.internal:90",
         "inbound|web|8080: application",
         "inbound|web|9090: application",
+        "outside|80: unknown-host outside|80/api.example.com:80",
       ]);
       assert.deepEqual(await listeners(), ["outbound|web: outbound|web", "virtualInbound: virtualInbound"]);
       const atFirst = [
@@ -158,7 +159,7 @@ describe("the debug listener with a real Envoy", function () {
 
   it("hears in Envoy's words what it refuses", async () => {
     group.defer(startAdsEnvoy({ folder, nodeId: NODE_ID, apiType: "GRPC", server: { socketAddress: { address: "127.0.0.1", portValue: port } } }));
-    await waitUntil(async () => (await tables()).length === 4, { what: "all route tables" });
+    await waitUntil(async () => (await tables()).length === 5, { what: "all route tables" });
     mesh.take({ do: "trust", root: "no certificate" });
     mesh.clock.advance(BATCH_MS);
     await waitUntil(() => complaints.length > 0, { what: "a complaint" });

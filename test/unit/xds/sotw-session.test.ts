@@ -221,12 +221,16 @@ describe("state-of-the-world session", () => {
     assert.equal(session.status()[0]?.unacknowledged, 16);
   });
 
-  it("ends a stream that names no type or too many resources", () => {
+  it("ends a stream that names no type, too many types, or too many resources", () => {
     assert.throws(() => session.receive(sotwRequest("", ["a"])), { status: "INVALID_ARGUMENT" });
     start({ maxNames: 3 });
     ask(secret, ["a", "b"]);
     ask(secret, ["c", "d", "e"]);
     assert.throws(() => ask(cluster, ["f"]), { status: "RESOURCE_EXHAUSTED" });
+    start();
+    const types = (count: number): void => Array.from({ length: count }, (_, index) => `type ${index}`).forEach((type) => ask(type, ["a"]));
+    types(64);
+    assert.throws(() => types(65), { status: "RESOURCE_EXHAUSTED", message: /types/u });
   });
 
   it("answers a type that it does not know without resources", () => {
