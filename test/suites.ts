@@ -22,5 +22,10 @@ export const SUITES: readonly Suite[] = [
   { name: "simulation", testTimeoutMs: 120_000, isPrivate: false, reporter: "spec" },
   { name: "envoy", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
   { name: "hosts", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
-  { name: "peers", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: () => ensureConsul() },
+  { name: "peers", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: prepareConsul },
 ];
+
+async function prepareConsul(): Promise<void> {
+  const found = await ensureConsul();
+  if ("missing" in found) console.log(`  consul: its tests are skipped: ${found.missing}`);
+}
