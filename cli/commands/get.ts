@@ -77,9 +77,14 @@ const registries: Listing<RegistryView> = {
     ["SYNCED", (row) => (row.synced ? "yes" : "no")],
     ["SERVICES", (row) => row.services],
     ["WORKLOADS", (row) => row.workloads],
-    ["AGE", (row) => `${Math.round(row.ageSeconds)}s`],
+    ["AGE", (row) => (row.ageSeconds === undefined ? "" : `${Math.round(row.ageSeconds)}s`)],
     ["ERROR", (row) => row.error],
   ],
+  notes: (rows) =>
+    rows.flatMap(({ name, hint, failingSince, notes }) => [
+      ...(failingSince === "" ? [] : [`${name}: failing since ${failingSince}${hint === "" ? "" : `: ${hint}`}`]),
+      ...notes.map((note) => `${name}: ${note}`),
+    ]),
 };
 
 const config: Listing<ConfigView> = {

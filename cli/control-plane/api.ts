@@ -49,8 +49,19 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
     },
     registries: () =>
       registries.map((registry) => {
-        const { name, kind, synced, services, workloads, ageMs, lastError } = registry.status();
-        return { name, kind, synced, services, workloads, ageSeconds: (ageMs ?? 0) / 1_000, error: lastError?.message ?? "" };
+        const { name, kind, synced, services, workloads, ageMs, lastError, notes } = registry.status();
+        return {
+          name,
+          kind,
+          synced,
+          services,
+          workloads,
+          ...(ageMs === undefined ? {} : { ageSeconds: ageMs / 1_000 }),
+          error: lastError?.message ?? "",
+          hint: lastError?.hint ?? "",
+          failingSince: lastError === undefined ? "" : new Date(lastError.since).toISOString(),
+          notes,
+        };
       }),
     proxies: () => viewProxies(parts),
     proxyResources(word, what) {

@@ -88,8 +88,15 @@ export interface RegistryView {
   readonly synced: boolean;
   readonly services: number;
   readonly workloads: number;
-  readonly ageSeconds: number;
+  /** Since the registry last confirmed its content; absent where it never did, or has nothing to confirm. */
+  readonly ageSeconds?: number;
   readonly error: string;
+  /** What to look at where there is an error; may be empty. */
+  readonly hint: string;
+  /** ISO 8601: when the error began; empty without one. */
+  readonly failingSince: string;
+  /** What a person should know about the content. */
+  readonly notes: readonly string[];
 }
 
 /** Types of Envoy resources under the words that people use. */

@@ -9,11 +9,19 @@ import type { Registry, RegistryFailure, RegistryService } from "./registry.ts";
 
 /** Of what is stored: content of another format is not read. */
 const FORMAT = 1;
+/** How often it is written down that the content still holds: after a restart its age is told by at most this much too high. */
+const CONFIRM_INTERVAL_MS = 60_000;
 
 interface StoredService {
   readonly format: typeof FORMAT;
   readonly id: string;
   readonly service: RegistryService;
+}
+
+/** When the registry itself last confirmed what is stored. Milliseconds since the epoch. */
+interface StoredConfirmation {
+  readonly format: typeof FORMAT;
+  readonly confirmedAt: number;
 }
 
 /** A registry whose content outlives the process. */
@@ -37,6 +45,7 @@ export function keepLastGood(
   const { store, clock } = options;
   const registry = create(begin);
   const prefix = `registry/${registry.name}/`;
+  const confirmationKey = `registry-confirmed/${registry.name}`;
   const services = new SourceCollection<RegistryService>();
   let storeFailure: RegistryFailure | undefined;
   const writer = new LatestWriter(store, (failure) => {
@@ -45,6 +54,8 @@ export function keepLastGood(
   });
   let isLoaded = false;
   let isClosed = false;
+  let savedConfirmation: number | undefined;
+  let stopConfirming: (() => void) | undefined;
   /** The registry's own content has replaced what was loaded. */
   let isTaken = false;
 
@@ -56,6 +67,22 @@ export function keepLastGood(
     services.replaceAll(registry.services.entries());
     for (const id of stored) if (services.get(id) === undefined) writer.write(storeKey(id), undefined);
     for (const [id, service] of services.entries()) writer.write(storeKey(id), encode(id, service));
+    followConfirmation();
+  }
+
+  function followConfirmation(): void {
+    saveConfirmation();
+    stopConfirming = clock.after(CONFIRM_INTERVAL_MS, followConfirmation);
+  }
+
+  function saveConfirmation(): void {
+    const { ageMs } = registry.status();
+    if (!isTaken || ageMs === undefined) return;
+    const confirmedAt = clock.now() - ageMs;
+    if (confirmedAt === savedConfirmation) return;
+    savedConfirmation = confirmedAt;
+    const stored: StoredConfirmation = { format: FORMAT, confirmedAt };
+    writer.write(confirmationKey, JSON.stringify(stored));
   }
 
   function take(changes: readonly Change<RegistryService>[]): void {
@@ -80,14 +107,18 @@ export function keepLastGood(
       if (isTaken || isClosed) return;
       services.replaceAll(new Map(items.flatMap(({ value }) => decode(value))));
       isLoaded = services.entries().size > 0;
+      savedConfirmation = decodeConfirmation((await store.get(confirmationKey))?.value);
     },
     start: () => registry.start(),
     status() {
       const inner = registry.status();
       const notes = isTaken || !isLoaded ? inner.notes : [...inner.notes, "its content is the last good one from the store, until it answers"].sort();
       const lastError = inner.lastError ?? storeFailure;
+      const { ageMs: innerAgeMs, ...told } = inner;
+      const ageMs = isTaken || !isLoaded ? innerAgeMs : savedConfirmation === undefined ? undefined : Math.max(0, clock.now() - savedConfirmation);
       return {
-        ...inner,
+        ...told,
+        ...(ageMs === undefined ? {} : { ageMs }),
         synced: isTaken || isLoaded,
         services: services.entries().size,
         workloads: [...services.entries().values()].reduce((sum, { backends }) => sum + (backends.kind === "explicit" ? backends.workloads.length : 0), 0),
@@ -96,7 +127,9 @@ export function keepLastGood(
       };
     },
     async close() {
+      saveConfirmation();
       isClosed = true;
+      stopConfirming?.();
       unsubscribe();
       await registry.close();
       await writer.close();
@@ -113,6 +146,12 @@ function decode(text: string): [string, RegistryService][] {
   // Our own writing, by the format's number; anything else is left out.
   const { format, id, service } = JSON.parse(text) as StoredService;
   return format === FORMAT ? [[id, { ...service, backends: staleBackends(service) }]] : [];
+}
+
+function decodeConfirmation(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const { format, confirmedAt } = JSON.parse(text) as StoredConfirmation;
+  return format === FORMAT ? confirmedAt : undefined;
 }
 
 /** What was healthy is not known to be; what was not keeps its reason. */

@@ -202,7 +202,10 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
 
     status() {
       const watched = [...watches];
-      const failed = watched.flatMap(([service, { failure }]) => (failure === undefined ? [] : [{ ...failure, message: `${service}: ${failure.message}` }]));
+      // What the whole Consul suffers from is said once, not for each service.
+      const failed = watched.flatMap(([service, { failure }]) =>
+        failure === undefined || failure.code === listFailure?.code ? [] : [{ ...failure, message: `${service}: ${failure.message}` }],
+      );
       const lastError = listFailure ?? failed[0];
       const confirmed = watched.map(([, { confirmedAt }]) => confirmedAt);
       const oldest = listConfirmedAt === undefined ? undefined : Math.min(listConfirmedAt, ...confirmed);

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { SourceCollection } from "../../../../base/collection.ts";
 import { systemClock } from "../../../../base/clock.ts";
+import type { Clock } from "../../../../base/clock.ts";
 import { keepLastGood } from "../../../../discovery/registry/last-good.ts";
 import type { LastGoodRegistry } from "../../../../discovery/registry/last-good.ts";
 import type { Registry, RegistryService } from "../../../../discovery/registry/registry.ts";
 import type { Health } from "../../../../model/workload.ts";
 import type { KeyValueStore } from "../../../../store/key-value.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
+import { createManualClock } from "../../../support/manual-clock.ts";
+import { waitUntil } from "../../../support/wait-until.ts";
 
 /** A registry that says something when the test lets it. */
 interface Peer {
@@ -22,7 +25,7 @@ describe("last good content of a registry", () => {
     store = createMemoryStore();
   });
 
-  async function open(): Promise<Peer> {
+  async function open({ clock = systemClock, ageMs }: { readonly clock?: Clock; readonly ageMs?: () => number } = {}): Promise<Peer> {
     const services = new SourceCollection<RegistryService>();
     let sync = (): void => {};
     const registry = keepLastGood(
@@ -35,10 +38,10 @@ describe("last good content of a registry", () => {
           templates: new SourceCollection(),
           start() {},
           close() {},
-          status: () => ({ name: "consul", kind: "consul", synced: false, services: 0, workloads: 0, notes: [] }),
+          status: () => ({ name: "consul", kind: "consul", synced: false, services: 0, workloads: 0, notes: [], ...(ageMs === undefined ? {} : { ageMs: ageMs() }) }),
         };
       },
-      { store, clock: systemClock },
+      { store, clock },
     );
     await registry.load();
     return { registry, services, sync };
@@ -74,6 +77,29 @@ describe("last good content of a registry", () => {
     assert.equal(last.registry.status().synced, false);
     await last.registry.close();
     assert.deepEqual((await store.list("")).items, []);
+  });
+
+  it("knows in the next process how old its content is, a minute more at most when the last one was killed", async () => {
+    const clock = createManualClock();
+    let confirmedAt = clock.now();
+    const ageMs = (): number => clock.now() - confirmedAt;
+    const killed = await open({ clock, ageMs });
+    killed.services.apply([["web", service("web", "healthy")]]);
+    killed.sync();
+    clock.advance(100_000);
+    confirmedAt = clock.now();
+    clock.advance(30_000);
+    await waitUntil(async () => (await store.get("registry-confirmed/consul"))?.value.includes(String(confirmedAt)) === true, { what: "the confirmation to be saved" });
+    confirmedAt = clock.now();
+    clock.advance(5_000);
+    const next = await open({ clock });
+    assert.equal(next.registry.status().ageMs, 35_000);
+    await next.registry.close();
+
+    await killed.registry.close();
+    const last = await open({ clock });
+    assert.equal(last.registry.status().ageMs, 5_000);
+    await last.registry.close();
   });
 
   it("shows that it cannot be saved", async () => {
