@@ -8,6 +8,14 @@ export function familyOf(address: string): AddressFamily | undefined {
   return isIP(address) === 6 ? "ipv6" : undefined;
 }
 
+/** Loopback, "any", link-local and multicast: RFC 6890, and RFC 5771 and 4291 for the last. */
+const OWN_TO_EACH_HOST = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::/127", "fe80::/10", "ff00::/8"];
+
+/** True for an IP address, or `localhost`, that means something else on each host, so that it is nobody's place in a mesh. */
+export function isOwnToEachHost(address: string): boolean {
+  return /^(?:.+\.)?localhost$/i.test(address) || isWithin(address, OWN_TO_EACH_HOST);
+}
+
 /** `1.2.3.4:80`, `[fd77::1]:80`. */
 export function formatHostPort(address: string, port: number): string {
   return familyOf(address) === "ipv6" ? `[${address}]:${port}` : `${address}:${port}`;

@@ -66,8 +66,9 @@ const path = consulPath();
           Weights: { Passing: 5, Warning: 2 },
           Connect: { SidecarService: { Port: 21_000 } },
         },
-        { ID: "web-2", Name: "web", Port: 8_080, Weights: { Passing: 5, Warning: 2 }, Check: { TTL: "1h", Status: "warning", Name: "slow" } },
-        { ID: "many", Name: "many", Ports: [{ Name: "http", Port: 80, Default: true }, { Name: "grpc", Port: 90 }] },
+        { ID: "web-2", Name: "web", Address: "10.1.0.2", Port: 8_080, Weights: { Passing: 5, Warning: 2 }, Check: { TTL: "1h", Status: "warning", Name: "slow" } },
+        { ID: "web-3", Name: "web", Port: 8_080 },
+        { ID: "many", Name: "many", Address: "10.1.0.3", Ports: [{ Name: "http", Port: 80, Default: true }, { Name: "grpc", Port: 90 }] },
         { ID: "v6", Name: "v6", Address: "fd00::1", Port: 1 },
         { ID: "named", Name: "named", Address: "db.example.com", Port: 5_432 },
       );
@@ -81,7 +82,8 @@ const path = consulPath();
         assert.equal(first?.addresses[0], "10.1.0.1");
         assert.equal(first?.weight, 5);
         assert.deepEqual(first?.labels, { protocol: "http2", "tag/http": "true", "tag/v2": "true", team: "a", version: "v2" });
-        assert.deepEqual([second?.addresses[0], second?.weight, second?.health], ["127.0.0.1", 2, "healthy"]);
+        assert.deepEqual([second?.addresses[0], second?.weight, second?.health], ["10.1.0.2", 2, "healthy"]);
+        assert.match(web?.notes.join() ?? "", /web-3 has the address 127\.0\.0\.1/, "the node's address, which is this Consul's own loopback");
         assert.deepEqual(registry.services.get("many")?.ports.map(({ name, number, protocol }) => [name, number, protocol]), [["http", 80, "HTTP"], ["grpc", 90, "GRPC"]]);
         assert.equal(instancesOf(registry.services.get("v6"))[0]?.addresses[0], "fd00::1");
         assert.equal(registry.services.get("named")?.resolution, "dns");
@@ -91,7 +93,7 @@ const path = consulPath();
         await waitUntil(() => instancesOf(registry.services.get("web"))[0]?.health === "draining", { what: "maintenance" });
       } finally {
         await registry.close();
-        await consul.deregister("web-1", "web-2", "many", "v6", "named");
+        await consul.deregister("web-1", "web-2", "web-3", "many", "v6", "named");
       }
     });
 

@@ -1,4 +1,5 @@
-import { familyOf } from "../../../model/address.ts";
+import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
+import { isHostname } from "../../../model/hostname.ts";
 import type { Health, Locality, Workload } from "../../../model/workload.ts";
 import type { ConsulEntry } from "./entry.ts";
 
@@ -24,6 +25,15 @@ export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, no
   const ports = portsOf(entry);
   if (address === "" || Object.keys(ports).length === 0) {
     notes.add(`${object} has no ${address === "" ? "address" : "port"}`);
+    return undefined;
+  }
+  if (familyOf(address) === undefined && (!isHostname(address) || address.startsWith("*"))) {
+    notes.add(`${object} has an address that is neither an IP address nor a host name: ${JSON.stringify(address)}`);
+    return undefined;
+  }
+  if (isOwnToEachHost(address)) {
+    // Each host would call itself; whoever may register could have it call what listens on loopback only.
+    notes.add(`${object} has the address ${address}, which is another place on each host: it gets no traffic`);
     return undefined;
   }
   const { health, detail, weight } = judge(entry);

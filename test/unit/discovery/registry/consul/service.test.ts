@@ -123,6 +123,23 @@ describe("consul service", () => {
     assert.deepEqual(service?.notes, ["dc1/n1/web-0 has no port"]);
   });
 
+  it("leaves out addresses that are no place of a mesh, and says so", () => {
+    const service = build([
+      { port: 80 },
+      { port: 80, address: "127.0.0.1" },
+      { port: 80, address: "::ffff:127.0.0.1" },
+      { port: 80, address: "fe80::1" },
+      { port: 80, address: "169.254.169.254" },
+      { port: 80, address: "localhost" },
+      { port: 80, address: "not a host!" },
+      { port: 80, address: "*.example.com" },
+    ]);
+    assert.equal(instancesOf(service).length, 1);
+    const notes = service?.notes ?? [];
+    assert.equal(notes.filter((note) => note.includes("another place on each host")).length, 5);
+    assert.equal(notes.filter((note) => note.includes("neither an IP address nor a host name")).length, 2);
+  });
+
   it("leaves out sidecars, gateways, and what another registry owns", () => {
     assert.equal(build([{ port: 21_000, kind: "connect-proxy" }]), undefined);
     assert.equal(build([{ port: 80, meta: { "external-source": "kubernetes" } }]), undefined);

@@ -1,0 +1,13 @@
+import assert from "node:assert/strict";
+import { isOwnToEachHost } from "../../../model/address.ts";
+
+describe("address", () => {
+  it("is own to each host where every host would reach itself, its link or nobody", () => {
+    for (const address of ["127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "224.0.0.1", "::", "::1", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "localhost", "db.localhost"]) {
+      assert.equal(isOwnToEachHost(address), true, address);
+    }
+    for (const address of ["10.0.0.1", "192.168.0.1", "100.64.0.1", "240.240.0.1", "fd77::1", "2001:db8::1", "::ffff:10.0.0.1", "db.example.com", "localhost.example.com"]) {
+      assert.equal(isOwnToEachHost(address), false, address);
+    }
+  });
+});
