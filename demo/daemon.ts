@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { LabHost, LabProcess } from "../test/support/network-lab.ts";
+import { waitUntil } from "../test/support/wait-until.ts";
 
-/** A long-running `ironmesh` command on a host, with its log in a file. */
+/** A long-running command on a host, with its log in a file. */
 export interface Daemon {
   readonly name: string;
   readonly logPath: string;
@@ -19,17 +20,21 @@ export interface Daemon {
 export interface DaemonOptions {
   readonly name: string;
   readonly host: LabHost;
-  /** Arguments of `ironmesh`. */
-  readonly args: readonly string[];
+  readonly command: readonly string[];
   readonly logPath: string;
 }
 
 export const CLI_PATH = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
 
+/** `ironmesh …`, as this checkout runs it. */
+export function ironmeshCommand(...args: readonly string[]): readonly string[] {
+  return [process.execPath, "--disable-warning=ExperimentalWarning", CLI_PATH, ...args];
+}
+
 /** A constant script: the log is a file, so that it can be followed and outlives what writes it. */
 const LOGGED = 'exec "$@" >>"$IRONMESH_DEMO_LOG" 2>&1';
 
-export function createDaemon({ name, host, args, logPath }: DaemonOptions): Daemon {
+export function createDaemon({ name, host, command, logPath }: DaemonOptions): Daemon {
   let running: LabProcess | undefined;
   const isRunning = (): boolean => running !== undefined && running.child.exitCode === null && running.child.signalCode === null;
   const end = async (signal: NodeJS.Signals): Promise<void> => {
@@ -42,11 +47,16 @@ export function createDaemon({ name, host, args, logPath }: DaemonOptions): Daem
     isRunning,
     start() {
       if (isRunning()) throw new Error(`${name} runs already`);
-      const command = [process.execPath, "--disable-warning=ExperimentalWarning", CLI_PATH, ...args];
       running = host.spawn("sh", ["-c", LOGGED, "sh", ...command], { env: { IRONMESH_DEMO_LOG: logPath } });
     },
     stop: () => end("SIGTERM"),
     leave: () => end("SIGUSR2"),
     kill: () => end("SIGKILL"),
   };
+}
+
+/** Waits, but not for a process that has ended. */
+export async function whileRunning(daemon: Daemon, what: string, condition: () => Promise<boolean>): Promise<void> {
+  await waitUntil(async () => !daemon.isRunning() || (await condition()), { what, intervalMs: 200 });
+  if (!daemon.isRunning()) throw new Error(`the ${daemon.name} ended while waiting for ${what}`);
 }

@@ -1,7 +1,7 @@
 import { writeSync } from "node:fs";
 import { inspect } from "node:util";
 import { createNarrator } from "./narrator.ts";
-import { STEPS } from "./steps.ts";
+import { stepsOf } from "./steps.ts";
 import { readLogTails } from "./logs.ts";
 import { startWorld } from "./world.ts";
 import type { World } from "./world.ts";
@@ -10,19 +10,25 @@ import type { World } from "./world.ts";
 const ANNOUNCE_FD = 3;
 const LOG_TAIL_BYTES = 3_000;
 
+export interface InsideOptions {
+  readonly isOnce: boolean;
+  /** Undefined: a mesh without a Consul. */
+  readonly consulPath: string | undefined;
+}
+
 /**
  * The demo, alone in its namespaces, whose first process this is.
  *
  * @returns the exit code
  */
-export async function runInside({ isOnce }: { readonly isOnce: boolean }): Promise<number> {
+export async function runInside(options: InsideOptions): Promise<number> {
   // The first process of a namespace gets no signal that it does not ask for.
   const interrupted = new Promise<"interrupted">((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve("interrupted"));
   });
   // What still runs ends with this process, which is the first of its namespace.
-  const outcome = await Promise.race([show(isOnce), interrupted]);
-  if (outcome !== "interrupted" && isOnce) process.exit(outcome);
+  const outcome = await Promise.race([show(options), interrupted]);
+  if (outcome !== "interrupted" && options.isOnce) process.exit(outcome);
   if (outcome !== "interrupted") {
     // After a failure too: the mesh is there to be looked at.
     writeSync(ANNOUNCE_FD, "ready\n");
@@ -32,16 +38,18 @@ export async function runInside({ isOnce }: { readonly isOnce: boolean }): Promi
   process.exit(outcome === "interrupted" ? 130 : outcome);
 }
 
-async function show(isOnce: boolean): Promise<number> {
+async function show({ isOnce, consulPath }: InsideOptions): Promise<number> {
   const narrator = createNarrator((line) => void process.stdout.write(`${line}\n`), process.stdout.isTTY);
+  const steps = stepsOf({ hasConsul: consulPath !== undefined });
   narrator.say("Starting a control plane and three hosts, each with its agent, Envoy and applications …");
+  if (consulPath !== undefined) narrator.say("and beside them a Consul cluster: a server, and two boxes that are not in the mesh …");
   let world: World;
   try {
-    world = await startWorld(narrator);
+    world = await startWorld(narrator, consulPath);
   } catch (failure) {
     return await report("the start", failure);
   }
-  for (const [index, step] of STEPS.entries()) {
+  for (const [index, step] of steps.entries()) {
     narrator.step(index + 1, step.title);
     try {
       await step.run(world);
@@ -50,7 +58,7 @@ async function show(isOnce: boolean): Promise<number> {
     }
   }
   narrator.say("");
-  narrator.proof(`all ${STEPS.length} steps held`);
+  narrator.proof(`all ${steps.length} steps held`);
   if (isOnce) await world.close();
   return 0;
 }

@@ -1,55 +1,61 @@
 /**
- * npm run demo [-- --once]: a mesh of three hosts on this machine, step by step.
- * With --once it ends after the last step; its exit code says whether all held.
+ * npm run demo [-- OPTION…]: a mesh of three hosts on this machine, step by step;
+ * the options are in `options.ts`.
  */
 import type { ChildProcess } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { messageOf } from "../base/coded-error.ts";
+import { ensureConsul } from "../test/support/consul.ts";
 import { endWithParent, runInPrivateNamespace } from "../test/support/private-namespace.ts";
 import { runInside } from "./inside.ts";
+import { parseOptions, USAGE } from "./options.ts";
+import type { DemoOptions } from "./options.ts";
 import { printPlayground } from "./playground.ts";
 
 /** Tells the copy of this program that runs inside the namespaces who it is. */
 const INSIDE = "IRONMESH_DEMO_INSIDE";
+/** Tells it the Consul to run, which is built out here: the inside has no network. */
+const CONSUL = "IRONMESH_DEMO_CONSUL";
 
-function parseCommandLine(args: string[]): { readonly isOnce: boolean } {
-  const { values } = parseArgs({ args, options: { once: { type: "boolean", default: false } } });
-  return { isOnce: values.once };
-}
-
-async function runOutside(args: readonly string[]): Promise<number> {
+async function runOutside({ withConsul }: DemoOptions, args: readonly string[]): Promise<number> {
   if (process.getuid?.() !== 0) {
     console.error("the demo makes network namespaces, which takes root: sudo npm run demo");
     return 1;
   }
   if (process.env["npm_lifecycle_event"] !== undefined) endWithParent();
+  const consul = withConsul ? await ensureConsul() : undefined;
+  if (consul !== undefined && "missing" in consul) {
+    console.error(`demo: --with-consul needs a Consul: ${consul.missing}`);
+    return 1;
+  }
   // The terminal sends Ctrl-C to the inside too, which ends in order; here it only must not end us first.
   process.on("SIGINT", () => undefined);
   const { code } = await runInPrivateNamespace(process.execPath, ["--disable-warning=ExperimentalWarning", fileURLToPath(import.meta.url), ...args], {
-    env: { ...process.env, [INSIDE]: "1" },
+    env: { ...process.env, [INSIDE]: "1", ...(consul === undefined ? {} : { [CONSUL]: consul.path }) },
     stdio: ["inherit", "inherit", "inherit", "pipe"],
     onStart: (child) => {
       for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill("SIGKILL"));
       // The inside cannot know its process id out here, which people need to enter it.
-      (child.stdio[3] as Readable | null)?.once("data", () => void announce(child));
+      (child.stdio[3] as Readable | null)?.once("data", () => void announce(child, consul?.path));
     },
   });
   return code ?? 1;
 }
 
-async function announce(child: ChildProcess): Promise<void> {
+async function announce(child: ChildProcess, consulPath: string | undefined): Promise<void> {
   const children = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, "utf8");
-  printPlayground(Number(children.trim().split(" ")[0]));
+  printPlayground(Number(children.trim().split(" ")[0]), consulPath);
 }
 
 const args = process.argv.slice(2);
 try {
-  const { isOnce } = parseCommandLine(args);
-  process.exitCode = process.env[INSIDE] === undefined ? await runOutside(args) : await runInside({ isOnce });
+  const options = parseOptions(args);
+  if (options.isHelp) process.stdout.write(USAGE);
+  else if (process.env[INSIDE] === undefined) process.exitCode = await runOutside(options, args);
+  else process.exitCode = await runInside({ isOnce: options.isOnce, consulPath: process.env[CONSUL] });
 } catch (failure) {
-  console.error(`demo: ${messageOf(failure)}`);
+  console.error(`demo: ${messageOf(failure)} (npm run demo -- --help)`);
   process.exitCode = 1;
 }

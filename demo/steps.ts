@@ -1,5 +1,6 @@
 import type { Step } from "./step.ts";
 import { authorization } from "./steps/authorization.ts";
+import { CONSUL_STEPS } from "./steps/consul.ts";
 import { inventory } from "./steps/inventory.ts";
 import { leave } from "./steps/leave.ts";
 import { hostLoss } from "./steps/host-loss.ts";
@@ -9,4 +10,6 @@ import { staticStability } from "./steps/static-stability.ts";
 import { trafficSplit } from "./steps/traffic-split.ts";
 
 /** Everything that the demo shows, in this order: a host that died stays dead for the steps after it. */
-export const STEPS: readonly Step[] = [inventory, mutualTls, trafficSplit, resilience, authorization, hostLoss, staticStability, leave];
+export function stepsOf({ hasConsul }: { readonly hasConsul: boolean }): readonly Step[] {
+  return [inventory, mutualTls, trafficSplit, resilience, authorization, ...(hasConsul ? CONSUL_STEPS : []), hostLoss, staticStability, leave];
+}

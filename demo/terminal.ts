@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import type { LabHost, LabResult } from "../test/support/network-lab.ts";
-import { CLI_PATH } from "./daemon.ts";
+import { ironmeshCommand } from "./daemon.ts";
 import type { Caller, VmName } from "./mesh.ts";
 import type { Narrator } from "./narrator.ts";
 
@@ -12,6 +12,8 @@ export interface Terminal {
   curl(caller: Caller, args: readonly string[]): Promise<string>;
   /** The same, unseen: for waits and counts. */
   readonly quietCurl: (caller: Caller, args: readonly string[]) => Promise<LabResult>;
+  /** A program on any host, by the name that a person would type; throws where it fails. */
+  program(host: LabHost, program: Program, args: readonly string[]): Promise<string>;
   /** Any command as root; a failing one is a result. */
   root(vm: VmName, command: string, args: readonly string[]): Promise<LabResult>;
 }
@@ -20,6 +22,13 @@ export interface IronmeshOptions {
   /** Given to its standard input, and shown as a here-document. */
   readonly input?: string;
   readonly isQuiet?: boolean;
+}
+
+/** A program that need not be on PATH. */
+export interface Program {
+  readonly name: string;
+  readonly path: string;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 interface TerminalOptions {
@@ -38,7 +47,8 @@ export function createTerminal({ hosts, apiSocket, narrator }: TerminalOptions):
     async ironmesh(args, { input, isQuiet = false } = {}) {
       const typed = `ironmesh ${args.map(quote).join(" ")}`;
       if (!isQuiet) narrator.command("control", input === undefined ? typed : `${typed} <<'END'\n${input.trimEnd()}\nEND`);
-      const result = await hosts.control.run(process.execPath, ["--disable-warning=ExperimentalWarning", CLI_PATH, ...args], {
+      const [command = "", ...words] = ironmeshCommand(...args);
+      const result = await hosts.control.run(command, words, {
         env: { IRONMESH_API: apiSocket },
         ...(input === undefined ? {} : { input }),
       });
@@ -50,6 +60,14 @@ export function createTerminal({ hosts, apiSocket, narrator }: TerminalOptions):
       narrator.command(caller.vm, `curl -s ${args.map(quote).join(" ")}`);
       const result = await quietCurl(caller, args);
       narrator.output(result.stdout + result.stderr);
+      return result.stdout;
+    },
+    async program(host, { name, path, env }, args) {
+      const typed = `${name} ${args.map(quote).join(" ")}`;
+      narrator.command(host.name, typed);
+      const result = await host.run(path, args, { env });
+      narrator.output(result.stdout + result.stderr);
+      if (result.code !== 0) throw new Error(`${typed} ended with ${result.code}: ${result.stderr.trim()}`);
       return result.stdout;
     },
   };

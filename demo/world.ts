@@ -4,12 +4,14 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import { TaskGroup } from "../base/task-group.ts";
 import { apiClient } from "../cli/api-client.ts";
-import type { HostView, ProxyView } from "../discovery/http/api.ts";
+import type { EndpointView, HostView, ProxyView, RegistryView } from "../discovery/http/api.ts";
 import { envoyPath } from "../test/support/envoy.ts";
 import { createLab } from "../test/support/network-lab.ts";
 import type { LabHost } from "../test/support/network-lab.ts";
 import { waitUntil } from "../test/support/wait-until.ts";
-import { createDaemon } from "./daemon.ts";
+import { CONSUL_HOSTS, startConsul } from "./consul.ts";
+import type { ConsulCluster } from "./consul.ts";
+import { createDaemon, ironmeshCommand, whileRunning } from "./daemon.ts";
 import type { Daemon } from "./daemon.ts";
 import { MESH_YAML, PROXY_UID, VM_NAMES, WORKLOADS } from "./mesh.ts";
 import type { VmName } from "./mesh.ts";
@@ -25,11 +27,16 @@ export interface World {
   readonly terminal: Terminal;
   readonly vms: Readonly<Record<VmName, Vm>>;
   readonly controlPlane: Daemon;
+  /** Beside the mesh, where the person asked for it. */
+  readonly consul: ConsulCluster | undefined;
   /** The folder of everything that the world wrote. */
   readonly folder: string;
   readonly apiSocket: string;
   readonly hosts: () => Promise<readonly HostView[]>;
   readonly proxies: () => Promise<readonly ProxyView[]>;
+  readonly registries: () => Promise<readonly RegistryView[]>;
+  /** @param service `NAMESPACE/NAME` */
+  readonly endpoints: (service: string) => Promise<readonly EndpointView[]>;
   /** A host's resources of one type, as JSON text: for waits. */
   readonly proxyConfig: (word: "routes" | "clusters" | "listeners" | "endpoints", vm: VmName) => Promise<string>;
   close(): Promise<void>;
@@ -48,24 +55,28 @@ export const WORLD_FOLDER = "/dev/shm/ironmesh-demo";
 const AGENT_PORT = 15_012;
 const READINESS_PORT = 15_021;
 
-/** Starts everything, and resolves when every host is enrolled and its proxy has what it needs. */
-export async function startWorld(narrator: Narrator): Promise<World> {
+/**
+ * Starts everything, and resolves when every host is enrolled and its proxy has what it needs.
+ *
+ * @param consulPath absent: a mesh without a Consul
+ */
+export async function startWorld(narrator: Narrator, consulPath?: string): Promise<World> {
   const tasks = new TaskGroup();
   try {
-    return await build(narrator, tasks);
+    return await build(narrator, consulPath, tasks);
   } catch (failure) {
     await tasks.close();
     throw failure;
   }
 }
 
-async function build(narrator: Narrator, tasks: TaskGroup): Promise<World> {
+async function build(narrator: Narrator, consulPath: string | undefined, tasks: TaskGroup): Promise<World> {
   const envoy = envoyPath();
   await access(envoy, constants.X_OK);
   await mkdir(join(WORLD_FOLDER, "log"), { recursive: true, mode: 0o755 });
   await pointResolverAtMesh(WORLD_FOLDER);
-  const lab = tasks.own(await createLab({ hosts: ["control", ...VM_NAMES] }));
-  const host = (name: VmName | "control"): LabHost => {
+  const lab = tasks.own(await createLab({ hosts: ["control", ...VM_NAMES, ...(consulPath === undefined ? [] : CONSUL_HOSTS)] }));
+  const host = (name: string): LabHost => {
     const found = lab.hosts[name];
     if (found === undefined) throw new Error(`the lab has no host ${name}`);
     return found;
@@ -75,7 +86,8 @@ async function build(narrator: Narrator, tasks: TaskGroup): Promise<World> {
   const api = apiClient(apiSocket);
   const terminal = createTerminal({ hosts, apiSocket, narrator });
 
-  const controlPlane = await prepareControlPlane(hosts.control, apiSocket);
+  const consul = consulPath === undefined ? undefined : await startConsul({ path: consulPath, host, folder: WORLD_FOLDER, terminal });
+  const controlPlane = await prepareControlPlane(hosts.control, apiSocket, consul);
   controlPlane.start();
   await whileRunning(controlPlane, "the control plane to serve its API", async () => (await api.get("/readyz")) !== undefined);
 
@@ -92,16 +104,19 @@ async function build(narrator: Narrator, tasks: TaskGroup): Promise<World> {
     terminal,
     vms,
     controlPlane,
+    consul,
     folder: WORLD_FOLDER,
     apiSocket,
     hosts: async () => (await api.get("/api/v1/hosts")) as HostView[],
     proxies: async () => (await api.get("/api/v1/proxies")) as ProxyView[],
+    registries: async () => (await api.get("/api/v1/registries")) as RegistryView[],
+    endpoints: async (service) => (await api.get(`/api/v1/endpoints?service=${encodeURIComponent(service)}`)) as EndpointView[],
     proxyConfig: async (word, vm) => JSON.stringify(await api.get(`/api/v1/proxies/${vm}/${word}`)),
     close: () => tasks.close(),
   };
 }
 
-async function prepareControlPlane(host: LabHost, apiSocket: string): Promise<Daemon> {
+async function prepareControlPlane(host: LabHost, apiSocket: string, consul: ConsulCluster | undefined): Promise<Daemon> {
   const folder = join(WORLD_FOLDER, "control");
   const configDir = join(folder, "mesh");
   await mkdir(configDir, { recursive: true });
@@ -113,9 +128,10 @@ async function prepareControlPlane(host: LabHost, apiSocket: string): Promise<Da
       configDir,
       stateDir: join(folder, "state"),
       listen: { agents: [{ host: host.addresses.v4, port: AGENT_PORT }], apiSocket },
+      ...(consul === undefined ? {} : { registries: [{ kind: "consul", address: consul.address, tokenFile: consul.tokenFile }] }),
     }),
   );
-  return createDaemon({ name: "control-plane", host, args: ["control-plane", "--config", configPath], logPath: join(WORLD_FOLDER, "log", "control-plane.log") });
+  return createDaemon({ name: "control-plane", host, command: ironmeshCommand("control-plane", "--config", configPath), logPath: join(WORLD_FOLDER, "log", "control-plane.log") });
 }
 
 async function prepareVm(name: VmName, host: LabHost, controlAddress: string, envoy: string, terminal: Terminal): Promise<Vm> {
@@ -142,7 +158,7 @@ async function prepareVm(name: VmName, host: LabHost, controlAddress: string, en
       dns: { mode: "capture" },
     }),
   );
-  const agent = createDaemon({ name: `agent of ${name}`, host, args: ["agent", "--config", configPath], logPath: join(WORLD_FOLDER, "log", `${name}.log`) });
+  const agent = createDaemon({ name: `agent of ${name}`, host, command: ironmeshCommand("agent", "--config", configPath), logPath: join(WORLD_FOLDER, "log", `${name}.log`) });
   return { name, lab: host, agent, untouched: await networkState(host) };
 }
 
@@ -156,10 +172,4 @@ async function startApplication(host: LabHost, name: string, file: string, optio
 export async function isReady(host: LabHost): Promise<boolean> {
   const { code } = await host.run("curl", ["--silent", "--fail", "--max-time", "2", `http://127.0.0.1:${READINESS_PORT}/healthz/ready`]);
   return code === 0;
-}
-
-/** Waits, but not for a process that has ended. */
-export async function whileRunning(daemon: Daemon, what: string, condition: () => Promise<boolean>): Promise<void> {
-  await waitUntil(async () => !daemon.isRunning() || (await condition()), { what, intervalMs: 200 });
-  if (!daemon.isRunning()) throw new Error(`the ${daemon.name} ended while waiting for ${what}`);
 }

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { whileRunning } from "../daemon.ts";
 import { WEB } from "../mesh.ts";
 import { networkState } from "../network-state.ts";
 import type { Step } from "../step.ts";
-import { isReady, whileRunning } from "../world.ts";
+import { isReady } from "../world.ts";
 
 export const leave: Step = {
   title: "vm1 leaves: its network is what it was before, to the byte",

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { whileRunning } from "../daemon.ts";
 import { WEB } from "../mesh.ts";
 import type { Caller } from "../mesh.ts";
 import type { Step } from "../step.ts";
 import type { Terminal } from "../terminal.ts";
-import { isReady, whileRunning } from "../world.ts";
+import { isReady } from "../world.ts";
 
 const URL = "http://reviews.default:8080/version";
 
