@@ -44,4 +44,17 @@ describe("private namespace", () => {
     outside.kill("SIGKILL");
     await waitUntil(() => processesWith(seconds).length === 0, { what: "the processes inside to be gone" });
   });
+
+  it("ends a script of npm when npm is killed, whose shell lives on", async () => {
+    const word = `98766.${process.pid}`;
+    const program = `import { endWithParent } from ${JSON.stringify(support)}; endWithParent(); process.title = "${word}"; setInterval(() => {}, 1_000);`;
+    const script = `"${process.execPath}" --input-type=module --eval '${program}'; exit`;
+    const npm = spawn(process.execPath, ["--eval", `require("node:child_process").spawn("sh", ["-c", process.argv[1]])`, script], {
+      stdio: "ignore",
+      env: { ...process.env, npm_lifecycle_event: "demo" },
+    });
+    await waitUntil(() => processesWith(word).length === 1, { what: "the script to run" });
+    npm.kill("SIGKILL");
+    await waitUntil(() => processesWith(word).length === 0, { what: "the script to be gone" });
+  });
 });

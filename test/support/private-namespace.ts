@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess, StdioOptions } from "node:child_process";
-import { mkdirSync, rmdirSync } from "node:fs";
+import { mkdirSync, readFileSync, rmdirSync } from "node:fs";
 import { messageOf } from "../../base/coded-error.ts";
 
 export interface PrivateNamespaceOptions {
@@ -59,13 +59,24 @@ export async function runInPrivateNamespace(
 
 /**
  * Ends this process once its parent is gone, as when npm was killed: nobody
- * would see what it does any more. Does not keep the process alive.
+ * would see what it does any more. Below npm, whose shell stays when npm is
+ * killed, also once that has lost its own parent. Does not keep the process alive.
  */
 export function endWithParent(): void {
   const parent = process.ppid;
+  const npm = process.env["npm_lifecycle_event"] === undefined ? undefined : parentOf(parent);
   setInterval(() => {
-    if (process.ppid !== parent) process.exit(1);
+    if (process.ppid !== parent || (npm !== undefined && parentOf(parent) !== npm)) process.exit(1);
   }, 500).unref();
+}
+
+/** Undefined for a process that is gone. Source: proc_pid_stat(5): the fourth field, behind a name in parentheses. */
+function parentOf(pid: number): number | undefined {
+  try {
+    return Number(readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ")[1]);
+  } catch {
+    return undefined;
+  }
 }
 
 function endOf(child: ChildProcess, onStart: ((child: ChildProcess) => void) | undefined): Promise<CommandEnd> {
