@@ -13,6 +13,9 @@ export const REPORT_PATH = "/ironmesh.agent.v1.AgentService/Report";
 /** Names beyond these lengths are no host's of ours; they would end in logs and tables. */
 const MAX_TEXT = 256;
 const MAX_WORKLOADS = 256;
+const MAX_ADDRESSES = 16;
+const MAX_PORTS = 64;
+const MAX_HOST_ADDRESSES = 64;
 const MAX_REJECTIONS = 64;
 const MAX_MESSAGE = 2_048;
 
@@ -62,10 +65,13 @@ function decodeReport(bytes: Uint8Array): ReportRequest {
 }
 
 function readReport(request: ReportRequest): HostReport {
-  if (request.workloads.length > MAX_WORKLOADS) {
-    throw new GrpcError("INVALID_ARGUMENT", `${request.workloads.length} workloads in one report; ${MAX_WORKLOADS} are allowed`);
-  }
   const { facts } = request;
+  atMost(MAX_WORKLOADS, request.workloads.length, "workloads in one report");
+  atMost(MAX_HOST_ADDRESSES, facts?.addresses.length ?? 0, "addresses of one host");
+  for (const { addresses, ports } of request.workloads) {
+    atMost(MAX_ADDRESSES, addresses.length, "addresses of one workload");
+    atMost(MAX_PORTS, Object.keys(ports).length, "ports of one workload");
+  }
   return {
     hostName: short(request.hostName),
     agentVersion: short(request.agentVersion),
@@ -92,6 +98,11 @@ function readReport(request: ReportRequest): HostReport {
       bootedAt: facts?.bootedAt === undefined ? "" : timestampDate(facts.bootedAt).toISOString(),
     },
   };
+}
+
+/** What one host says is worked on by one process for all. */
+function atMost(limit: number, count: number, what: string): void {
+  if (count > limit) throw new GrpcError("INVALID_ARGUMENT", `${count} ${what}; ${limit} are allowed`);
 }
 
 function short(text: string): string {

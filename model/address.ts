@@ -2,10 +2,10 @@ import { BlockList, isIP, isIPv4 } from "node:net";
 
 export type AddressFamily = "ipv4" | "ipv6";
 
-/** The family of an IP address; undefined for anything else, such as a host name. */
+/** The family of an IP address; undefined for anything else, such as a host name, or an address with the zone of one host. */
 export function familyOf(address: string): AddressFamily | undefined {
   if (isIPv4(address)) return "ipv4";
-  return isIP(address) === 6 ? "ipv6" : undefined;
+  return isIP(address) === 6 && !address.includes("%") ? "ipv6" : undefined;
 }
 
 /** Loopback, "any", link-local and multicast: RFC 6890, and RFC 5771 and 4291 for the last. */

@@ -14,8 +14,8 @@ export interface JoinedEndpoints {
 /**
  * What the given workloads answer of a service's ports.
  *
- * Two workloads at one (network, address, port) are one endpoint: the first by
- * key. A service that is served by the mesh excludes plain endpoints, so that
+ * Two workloads at one (network, address, port) are one endpoint: a meshed one
+ * before others, then the first by key. A service that is served by the mesh excludes plain endpoints, so that
  * nobody who can write to a registry can turn its mutual TLS off.
  *
  * @param hasGroup a WorkloadGroup serves it, so that it is the mesh's even while no instance of that is there
@@ -24,7 +24,8 @@ export function joinEndpoints(service: RegistryService, workloads: readonly Work
   const notes: string[] = [];
   const byPlace = new Map<string, Endpoint>();
   const isMeshed = hasGroup || workloads.some((workload) => workload.meshed);
-  for (const workload of workloads.toSorted((left, right) => (left.key < right.key ? -1 : 1))) {
+  // Of two at one place a meshed one is the one that may be believed.
+  for (const workload of workloads.toSorted((left, right) => Number(right.meshed) - Number(left.meshed) || (left.key < right.key ? -1 : 1))) {
     if (isMeshed && !workload.meshed && !service.allowsPlaintext) {
       notes.push(`${workload.source.registry} ${workload.source.object}: a plain endpoint of a service in the mesh gets no traffic`);
       continue;

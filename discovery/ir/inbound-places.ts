@@ -1,9 +1,8 @@
 import type { ContestedPortIr, InboundPortIr, ProxyWorkloadIr } from "./proxy.ts";
 
-/** An address and port of a host, and whose it is; an empty address is every address. */
+/** An address of a host, and whose a port is there; an empty address is every address. */
 interface Place {
   readonly address: string;
-  readonly port: number;
   readonly owner: string;
 }
 
@@ -16,7 +15,7 @@ export function settleInboundPlaces(workloads: readonly ProxyWorkloadIr[]): {
   readonly workloads: readonly ProxyWorkloadIr[];
   readonly contested: readonly ContestedPortIr[];
 } {
-  const taken: Place[] = [];
+  const taken = new Map<number, Place[]>();
   const contested: ContestedPortIr[] = [];
   const settled = workloads
     .toSorted((left, right) => (left.name < right.name ? -1 : 1))
@@ -28,15 +27,16 @@ export function settleInboundPlaces(workloads: readonly ProxyWorkloadIr[]): {
 }
 
 /** What a workload keeps of a port: all of it, some of its addresses, or nothing. */
-function settlePort(owner: string, port: InboundPortIr, taken: Place[], contested: ContestedPortIr[]): InboundPortIr[] {
+function settlePort(owner: string, port: InboundPortIr, taken: Map<number, Place[]>, contested: ContestedPortIr[]): InboundPortIr[] {
   const claimed = port.addresses.length === 0 ? [""] : port.addresses;
+  const atPort = taken.get(port.port) ?? [];
   const kept = claimed.filter((address) => {
-    const holder = taken.find((place) => place.port === port.port && place.owner !== owner && overlaps(place.address, address));
+    const holder = atPort.find((place) => place.owner !== owner && overlaps(place.address, address));
     if (holder === undefined) return true;
     contested.push({ workload: owner, address, port: port.port, owner: holder.owner });
     return false;
   });
-  for (const address of kept) taken.push({ address, port: port.port, owner });
+  taken.set(port.port, [...atPort, ...kept.map((address) => ({ address, owner }))]);
   if (kept.length === 0) return [];
   return [kept.length === claimed.length ? port : { ...port, addresses: kept }];
 }

@@ -23,6 +23,9 @@ type AccessLogs = ReturnType<typeof accessLogs>;
 
 export const INBOUND_LISTENER = "virtualInbound";
 
+/** Who takes longer for a handshake holds a connection and means nothing by it. */
+const HANDSHAKE_MS = 10_000;
+
 /** A captured port and whose it is. */
 export interface OwnedPort {
   readonly workload: ProxyWorkloadIr;
@@ -70,6 +73,7 @@ function chainsOf({ workload, port }: OwnedPort, proxy: ProxyIr): FilterChainIni
   const tls: FilterChainInit = {
     name: `${name}|mtls`,
     filterChainMatch: { ...place, transportProtocol: "tls" },
+    transportSocketConnectTimeout: duration(HANDSHAKE_MS),
     transportSocket: downstreamTls(workload.identity, proxy.clientValidation.name),
     filters: filtersOf(workload, port, true, accessLog),
   };

@@ -58,6 +58,8 @@ export function translateOutboundListener(workload: ProxyWorkloadIr, proxy: Prox
     create(ListenerSchema, {
       name,
       trafficDirection: TrafficDirection.OUTBOUND,
+      // Strangers must not use up what the host's own connections need; they cannot reach it.
+      ignoreGlobalConnLimit: true,
       // Loopback only: nobody from outside can speak under this workload's name.
       address: socketAddress("127.0.0.1", outboundPort),
       additionalAddresses: [{ address: socketAddress("::1", outboundPort) }],

@@ -1,9 +1,10 @@
 import { err, ok } from "../../../base/result.ts";
 import type { Result } from "../../../base/result.ts";
-import { familyOf } from "../../../model/address.ts";
+import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
 import type { Health, Workload } from "../../../model/workload.ts";
 import { parseLocality } from "../../../model/workload.ts";
 import type { WorkloadTemplate } from "../registry.ts";
+import { type Place, placeOf } from "./address-claims.ts";
 import type { HostState } from "./host-record.ts";
 import type { GrantCheck, HostReport, WorkloadReport } from "./report.ts";
 
@@ -18,6 +19,8 @@ export interface ReportedWorkload {
   readonly workload: WorkloadReport;
   readonly template: WorkloadTemplate | undefined;
   readonly grants: GrantCheck;
+  /** The host that has a place and keeps it. */
+  readonly rivalOf: (place: Place) => string | undefined;
 }
 
 /**
@@ -31,11 +34,18 @@ export function buildReportedWorkload(input: ReportedWorkload): Result<Workload,
   if (template === undefined) return err(`there is no WorkloadGroup ${workload.group}`);
   const wrong = workload.addresses.find((address) => familyOf(address) === undefined);
   if (wrong !== undefined) return err(`${wrong} is not an IP address`);
+  const nobodys = workload.addresses.find(isOwnToEachHost);
+  if (nobodys !== undefined) return err(`the address ${nobodys} means another host on every host`);
   const foreign = workload.addresses.find((address) => !grants.allowsAddress(hostId, address));
   if (foreign !== undefined) return err(`the address ${foreign} is outside of the host's grant`);
   if (workload.addresses.length === 0) return err("it has no address");
   const surplus = Object.keys(workload.ports).find((port) => template.ports[port] === undefined);
   if (surplus !== undefined) return err(`the group has no port named ${surplus}`);
+  // One number that Envoy refuses would cost the service all of its endpoints.
+  const [misnamed, number] = Object.entries(workload.ports).find(([, port]) => port < 1 || port > 65_535) ?? [];
+  if (misnamed !== undefined) return err(`port ${misnamed} is ${number}, which is none`);
+  const rival = workload.addresses.find((address) => input.rivalOf(placeOf(template.network, address)) !== undefined);
+  if (rival !== undefined) return err(`the address ${rival} is that of host ${input.rivalOf(placeOf(template.network, rival))}`);
   const { health, detail } = judge(input);
   return ok({
     key: `${registry}/${hostId}/${workload.name}`,

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { KeyValueStore } from "../../../store/key-value.ts";
+import type { Place } from "./address-claims.ts";
 import type { HostReport } from "./report.ts";
 
 const PREFIX = "hosts/";
@@ -9,10 +10,14 @@ export interface StoredHost {
   readonly report: HostReport;
   /** Since when the host is gone; absent for one that was there. */
   readonly goneSince?: number;
+  /** The places that it had. */
+  readonly holds: readonly Place[];
 }
 
-const storedHost = z.strictObject({
+/** Fields of a later version are let be: a version back must not forget every host. */
+const storedHost = z.object({
   goneSince: z.number().optional(),
+  holds: z.array(z.string()).default([]),
   report: z.object({
     hostName: z.string(),
     agentVersion: z.string(),
@@ -50,8 +55,8 @@ export async function loadHosts(store: KeyValueStore): Promise<Map<string, Store
     items.flatMap(({ key, value }): [string, StoredHost][] => {
       const parsed = storedHost.safeParse(parseJson(value));
       if (!parsed.success) return [];
-      const { report, goneSince } = parsed.data;
-      return [[key.slice(PREFIX.length), { report, ...(goneSince === undefined ? {} : { goneSince }) }]];
+      const { report, goneSince, holds } = parsed.data;
+      return [[key.slice(PREFIX.length), { report, holds, ...(goneSince === undefined ? {} : { goneSince }) }]];
     }),
   );
 }

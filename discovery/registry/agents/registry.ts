@@ -7,6 +7,7 @@ import type { Workload } from "../../../model/workload.ts";
 import type { KeyValueStore } from "../../../store/key-value.ts";
 import { LatestWriter } from "../latest-writer.ts";
 import type { Registry, RegistryFailure, RegistryService, WorkloadTemplate } from "../registry.ts";
+import { AddressClaims, placeOf } from "./address-claims.ts";
 import { buildReportedWorkload } from "./build-workload.ts";
 import type { HostRecord, HostState, HostWorkload } from "./host-record.ts";
 import { hostKey, loadHosts } from "./host-store.ts";
@@ -70,6 +71,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   const workloads = new SourceCollection<Workload>();
   const hosts = new SourceCollection<HostRecord>();
   const known = new Map<string, Host>();
+  const claims = new AddressClaims((hostId) => known.get(hostId)?.state === "gone");
   const writer = new LatestWriter(store, (failure) => {
     if (failure === undefined) storeFailure = undefined;
     else storeFailure ??= {
@@ -100,6 +102,14 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     }
     schedule(hostId, host);
     publish(hostId, host);
+    if (state === "gone") publishAll(claims.waitingFor(hostId));
+  }
+
+  function publishAll(hostIds: Iterable<string>): void {
+    for (const hostId of hostIds) {
+      const host = known.get(hostId);
+      if (host !== undefined) publish(hostId, host);
+    }
   }
 
   /** Arms the one timer of a host: for the next state that silence leads to. */
@@ -132,6 +142,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
         workload,
         template: templates.get(workload.group),
         grants,
+        rivalOf: (place) => claims.rivalOf(hostId, place),
       });
       if (!built.ok) refusals.push({ workload: workload.name, reason: built.error });
       else if (taken.has(built.value.key)) refusals.push({ workload: workload.name, reason: "the host reports it twice" });
@@ -143,11 +154,16 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     const before = (hosts.get(hostId)?.workloads ?? []).map(({ key }) => [key, undefined] as const);
     workloads.apply(new Map<string, Workload | undefined>([...before, ...taken]));
     hosts.apply([[hostId, { hostId, state: host.state, since: host.since, report, workloads: listed, refusals }]]);
+    const places = new Set([...taken.values()].flatMap(({ network, addresses }) => addresses.map((address) => placeOf(network, address))));
+    const isMoved = !isDeepStrictEqual(claims.heldBy(hostId), places);
+    const affected = claims.settle(hostId, places);
+    if (isMoved) save(hostId, host);
+    publishAll(affected);
   }
 
   function save(hostId: string, { report, state, since }: Host): void {
     if (report === undefined) return;
-    const stored: StoredHost = { report, ...(state === "gone" ? { goneSince: since } : {}) };
+    const stored: StoredHost = { report, holds: [...claims.heldBy(hostId)].sort(), ...(state === "gone" ? { goneSince: since } : {}) };
     writer.write(hostKey(hostId), JSON.stringify(stored));
   }
 
@@ -158,6 +174,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     workloads.apply((hosts.get(hostId)?.workloads ?? []).map(({ key }) => [key, undefined]));
     hosts.apply([[hostId, undefined]]);
     writer.write(hostKey(hostId), undefined);
+    publishAll(claims.settle(hostId, new Set()));
   }
 
   return {
@@ -169,7 +186,12 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     templates: new SourceCollection(),
 
     async load() {
-      for (const [hostId, { report, goneSince }] of await loadHosts(store)) {
+      const stored = [...(await loadHosts(store))];
+      // A host that is gone yields what it had, also where its own record was not written any more.
+      for (const [hostId, { holds }] of stored.toSorted(([, left], [, right]) => Number(right.goneSince !== undefined) - Number(left.goneSince !== undefined))) {
+        claims.settle(hostId, new Set(holds));
+      }
+      for (const [hostId, { report, goneSince }] of stored) {
         // Whoever reported while the store was being read knows better.
         if (known.has(hostId)) continue;
         known.set(hostId, {

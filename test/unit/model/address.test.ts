@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
-import { isOwnToEachHost } from "../../../model/address.ts";
+import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
 
 describe("address", () => {
+  it("has a family only where it is one on every host", () => {
+    assert.deepEqual(["10.0.0.1", "fd77::1", "fe80::1%eth0", "db.example.com", ""].map(familyOf), ["ipv4", "ipv6", undefined, undefined, undefined]);
+  });
+
   it("is own to each host where every host would reach itself, its link or nobody", () => {
     for (const address of ["127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "224.0.0.1", "::", "::1", "fe80::1", "ff02::1", "::ffff:127.0.0.1", "localhost", "db.localhost"]) {
       assert.equal(isOwnToEachHost(address), true, address);

@@ -113,6 +113,13 @@ describe("catalog", () => {
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload }) => workload), ["hosts/1", "hosts/3"]);
   });
 
+  it("believes a meshed workload before a plain one at the same place", () => {
+    put({ ...reviews, metadata: { ...reviews.metadata, annotations: { "ironmesh.io/allow-plaintext": "true" } } });
+    // Its key sorts first.
+    join({ ...meshed("1", { meshed: false, health: "unhealthy" }), key: "hosts/0" }, meshed("1"));
+    assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload, health }) => [workload, health]), [["hosts/1", "healthy"]]);
+  });
+
   it("keeps every address of a workload, the first one first", () => {
     put(reviews);
     join(meshed("1", { addresses: ["10.0.0.1", "fd77::1"] }), meshed("2"));

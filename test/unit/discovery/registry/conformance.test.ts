@@ -76,12 +76,14 @@ async function openAgents(): Promise<RegistryWorld> {
   const registry = await create();
   type Agents = typeof registry;
 
+  // Each host has its own: `a-1` is 10.0.10.1.
+  const addressOf = (hostId: string): string => `10.0.${Number.parseInt(hostId.slice(0, 1), 36)}.${hostId.slice(2)}`;
   const send = (agents: Agents, hostId: string): void => {
     const reported = reports.get(hostId);
     if (reported === undefined) return;
     const { service, instance } = reported;
     agents.report(hostId, hostReport([
-      workloadReport({ name: service, group: `default/${service}`, ports: { http: instance.port }, health: instance.isHealthy ? "healthy" : "unhealthy" }),
+      workloadReport({ name: service, group: `default/${service}`, addresses: [addressOf(hostId)], ports: { http: instance.port }, health: instance.isHealthy ? "healthy" : "unhealthy" }),
     ]));
   };
   const connect = (hostId: string): void => {

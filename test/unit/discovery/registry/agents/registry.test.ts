@@ -78,7 +78,9 @@ describe("agents registry", () => {
       workloadReport({ name: "foreign", addresses: ["192.168.1.1"] }),
       workloadReport({ name: "named", addresses: ["db.example.com"] }),
       workloadReport({ name: "nowhere", addresses: [] }),
+      workloadReport({ name: "loopback", addresses: ["127.0.0.1"] }),
       workloadReport({ name: "surplus", ports: { ssh: 22 } }),
+      workloadReport({ name: "no-port", ports: { http: 70_000 } }),
       workloadReport({ name: "twice" }),
       workloadReport({ name: "twice" }),
     ]));
@@ -87,11 +89,13 @@ describe("agents registry", () => {
       "foreign: the address 192.168.1.1 is outside of the host's grant",
       "named: db.example.com is not an IP address",
       "nowhere: it has no address",
+      "loopback: the address 127.0.0.1 means another host on every host",
       "surplus: the group has no port named ssh",
+      "no-port: port http is 70000, which is none",
       "twice: the host reports it twice",
     ]);
     assert.deepEqual([...agents.workloads.entries().keys()], ["hosts/h1/twice"]);
-    assert.equal(agents.status().notes.length, 6);
+    assert.equal(agents.status().notes.length, 8);
   });
 
   it("follows the group and the grant", () => {
