@@ -8,6 +8,7 @@ import type { EndpointView, HostView, ProxyView, RegistryView } from "../discove
 import { envoyPath } from "../test/support/envoy.ts";
 import { createLab } from "../test/support/network-lab.ts";
 import type { LabHost } from "../test/support/network-lab.ts";
+import { networkState } from "../test/support/network-state.ts";
 import { waitUntil } from "../test/support/wait-until.ts";
 import { CONSUL_HOSTS, startConsul } from "./consul.ts";
 import type { ConsulCluster } from "./consul.ts";
@@ -16,7 +17,6 @@ import type { Daemon } from "./daemon.ts";
 import { MESH_YAML, PROXY_UID, VM_NAMES, WORKLOADS } from "./mesh.ts";
 import type { VmName } from "./mesh.ts";
 import type { Narrator } from "./narrator.ts";
-import { networkState } from "./network-state.ts";
 import { pointResolverAtMesh } from "./resolver.ts";
 import { APPLICATIONS, createTerminal } from "./terminal.ts";
 import type { Terminal } from "./terminal.ts";

@@ -3,14 +3,16 @@ import { CodedError, messageOf } from "../../base/coded-error.ts";
 import { readCaptureRecord, removeCaptureRecord, writeCaptureRecord } from "./capture-record.ts";
 import type { CaptureRecord, OwnedPieces, WantedCapture } from "./capture-record.ts";
 import { captureSteps } from "./capture-steps.ts";
-import type { CaptureStep } from "./capture-steps.ts";
+import type { CaptureStep, IptablesStates } from "./capture-steps.ts";
 import type { CommandRunner } from "./command-runner.ts";
-import { countConnections, fingerprintRules, hasLoopbackAddress, hasRoute, listXtables, readHostFacts } from "./host-facts.ts";
+import { countConnections, fingerprintRules, hasLoopbackAddress, hasRoute, readHostFacts } from "./host-facts.ts";
 import type { Backend, HostFacts } from "./host-facts.ts";
+import { unusedTableLine } from "./iptables-ruleset.ts";
+import { listXtables } from "./iptables-tables.ts";
 import { EMPTY_PLAN } from "./plan.ts";
 import { expectedIptables } from "./render-iptables.ts";
 import type { CapturePlan } from "./plan.ts";
-import { armReverter, disarmReverter } from "./reverter.ts";
+import { armReverter, claimReturn, confirmReverter, disarmReverter } from "./reverter.ts";
 import type { ReverterKind, RevertPhase } from "./reverter.ts";
 
 /** The host that rules are applied to. One caller at a time: the agent queues its changes. */
@@ -34,10 +36,13 @@ export interface ConfirmOptions {
   readonly confirm: () => Promise<boolean>;
   readonly timeoutMs: number;
   readonly drainTimeoutMs: number;
+  /** How long, beside the drain, this process may take to go back by itself before it is taken for dead; 30 s unless told. */
+  readonly returnGraceMs?: number;
 }
 
 /** The reverter acts this long after the agent itself should have. */
 const REVERTER_GRACE_MS = 2000;
+const RETURN_GRACE_MS = 30_000;
 const DRAIN_POLL_MS = 100;
 
 /** Puts a plan in force and makes it the one to go back to. Applying it again changes nothing that anybody can notice. */
@@ -58,7 +63,10 @@ export async function applyCaptureWithConfirm(target: CaptureTarget, plan: Captu
   // Written first: whatever the reverter finds done, its record covers it.
   await writeCaptureRecord(target.recordPath, record);
   try {
-    await armReverter(target, await revertPhases(target, record, options), options.timeoutMs + REVERTER_GRACE_MS);
+    await armReverter(target, await revertPhases(target, record, options), {
+      delayMs: options.timeoutMs + REVERTER_GRACE_MS,
+      returnMs: options.drainTimeoutMs + (options.returnGraceMs ?? RETURN_GRACE_MS),
+    });
   } catch (failure) {
     await disarmReverter(target);
     await (before === undefined ? removeCaptureRecord(target.recordPath) : writeCaptureRecord(target.recordPath, before));
@@ -66,9 +74,10 @@ export async function applyCaptureWithConfirm(target: CaptureTarget, plan: Captu
   }
   try {
     await enforce(target, record);
-    if ((await isConfirmed(options)) && (await disarmReverter(target)) === "disarmed") {
+    if ((await isConfirmed(options)) && (await confirmReverter(target))) {
       const applied = (await readCaptureRecord(target.recordPath)) ?? record;
       await writeCaptureRecord(target.recordPath, { ...applied, confirmed: plan, isPending: false });
+      if (applied.replaced !== undefined) await removeReplaced(target, applied.replaced);
       return "confirmed";
     }
   } catch (failure) {
@@ -84,11 +93,12 @@ export async function applyCaptureWithConfirm(target: CaptureTarget, plan: Captu
  * a removal that was under way is finished. Says what is in force then.
  */
 export async function recoverCapture(target: CaptureTarget, options: { readonly drainTimeoutMs: number }): Promise<CaptureRecord | undefined> {
-  await disarmReverter(target);
+  await claimReturn(target, options.drainTimeoutMs + RETURN_GRACE_MS);
   const record = await readCaptureRecord(target.recordPath);
   const isHalfApplied = record?.capture === "active" && record.fingerprint === undefined;
   if (record?.isPending === true || isHalfApplied) await goBack(target, options);
-  else if (record?.capture === "drained") await revertCapture(target, { ...options, guard: record.guard === "active" ? "keep" : "remove" });
+  else if (record?.capture === "drained") await takeBack(target, { ...options, guard: record.guard === "active" ? "keep" : "remove" });
+  await disarmReverter(target);
   return readCaptureRecord(target.recordPath);
 }
 
@@ -98,6 +108,10 @@ export async function recoverCapture(target: CaptureTarget, options: { readonly 
  */
 export async function revertCapture(target: CaptureTarget, options: RevertOptions): Promise<void> {
   await disarmReverter(target);
+  await takeBack(target, options);
+}
+
+async function takeBack(target: CaptureTarget, options: RevertOptions): Promise<void> {
   const record = await readCaptureRecord(target.recordPath);
   if (record === undefined) return;
   const guard = options.guard === "keep" ? record.guard : "absent";
@@ -150,29 +164,37 @@ async function isConfirmed({ confirm, timeoutMs }: ConfirmOptions): Promise<bool
   }
 }
 
+/** The reverter stays behind it until all is done. */
 async function goBack(target: CaptureTarget, { drainTimeoutMs }: { readonly drainTimeoutMs: number }): Promise<void> {
-  await disarmReverter(target);
+  await claimReturn(target, drainTimeoutMs + RETURN_GRACE_MS);
   const record = await readCaptureRecord(target.recordPath);
-  if (record?.confirmed === undefined) await revertCapture(target, { guard: "remove", drainTimeoutMs });
-  else await applyCapture(target, record.confirmed);
+  const back = async (): Promise<void> => {
+    if (record?.confirmed === undefined) await takeBack(target, { guard: "remove", drainTimeoutMs });
+    else await put(target, { plan: record.confirmed, capture: "active", guard: "active" }, { isPending: false });
+  };
+  await back();
+  if (record === undefined || (await disarmReverter(target)) !== "acted") return;
+  // It took this process for dead, and was stopped in the middle of the same work.
+  await writeCaptureRecord(target.recordPath, record);
+  await back();
 }
 
-/** The same way back as {@link goBack}'s, for the process that may have to go it alone. */
+/** The same way back as {@link goBack}'s, for the process that may have to go it alone, from wherever this one was killed. */
 async function revertPhases(target: CaptureTarget, pending: CaptureRecord, { drainTimeoutMs }: ConfirmOptions): Promise<RevertPhase[]> {
   const facts = await readHostFacts(target.runner, target.backend);
-  const stepsFrom = (from: WantedCapture, to: WantedCapture): CaptureStep[] => {
-    const iptables = new Map([...facts.iptables.keys()].map((family) => [family, expectedIptables(from, family)]));
-    return captureSteps(target.backend, { ...facts, iptables }, to, pending.owned, pending.xtablesBefore);
+  const stepsFrom = (states: readonly WantedCapture[], to: WantedCapture): CaptureStep[] => {
+    const iptables: IptablesStates = new Map([...facts.iptables].map(([family, present]) => [family, [...states.map((from) => expectedIptables(from, family)), present]]));
+    return captureSteps(target.backend, iptables, to, pending.owned, pending.xtablesBefore);
   };
   const recordOf = (wanted: WantedCapture): CaptureRecord => ({ ...pending, ...wanted, isPending: false, fingerprint: undefined });
   if (pending.confirmed !== undefined) {
     const back: WantedCapture = { plan: pending.confirmed, capture: "active", guard: "active" };
-    return [{ steps: stepsFrom(pending, back), record: recordOf(back) }];
+    return [{ steps: stepsFrom([pending, back], back), record: recordOf(back) }];
   }
   const drained: WantedCapture = { plan: pending.plan, capture: "drained", guard: "absent" };
   return [
-    { steps: stepsFrom(pending, drained), record: recordOf(drained), thenWaitMs: drainTimeoutMs },
-    { steps: stepsFrom(drained, { ...drained, capture: "absent" }) },
+    { steps: stepsFrom([pending, drained], drained), record: recordOf(drained), thenWaitMs: drainTimeoutMs },
+    { steps: stepsFrom([drained], { ...drained, capture: "absent" }) },
   ];
 }
 
@@ -186,7 +208,7 @@ async function put(target: CaptureTarget, wanted: WantedCapture, { isPending }: 
     if (wanted.capture === "active") await undo(target, before, record, failure);
     throw failure;
   }
-  if (before !== undefined && before.backend !== target.backend) await removeOtherBackend(target, before);
+  if (record.replaced !== undefined) await removeReplaced(target, record.replaced);
 }
 
 /** A change that failed half way leaves what was there. */
@@ -197,7 +219,8 @@ async function undo(target: CaptureTarget, before: CaptureRecord | undefined, fa
   await writeCaptureRecord(target.recordPath, previous);
   if (isUntouched) return;
   try {
-    await enforce(target, { ...previous, backend: target.backend });
+    if (previous.backend !== target.backend) return await removeRules(target.runner, failed);
+    await enforce(target, previous);
     if (before === undefined) await removeCaptureRecord(target.recordPath);
   } catch (failure) {
     throw new CodedError("MESH_CAPTURE_RESTORE_FAILED", `what is in force is between the new capture rules and the old ones: ${messageOf(cause)}`, {
@@ -209,8 +232,12 @@ async function undo(target: CaptureTarget, before: CaptureRecord | undefined, fa
 
 async function enforce(target: CaptureTarget, record: CaptureRecord): Promise<void> {
   const facts = await readHostFacts(target.runner, target.backend);
-  await runSteps(target.runner, captureSteps(target.backend, facts, record, record.owned, record.xtablesBefore));
+  await runSteps(target.runner, captureSteps(target.backend, presentStates(facts), record, record.owned, record.xtablesBefore));
   await writeCaptureRecord(target.recordPath, { ...record, fingerprint: await fingerprintRules(target.runner, target.backend) });
+}
+
+function presentStates({ iptables }: HostFacts): IptablesStates {
+  return new Map([...iptables].map(([family, present]) => [family, [present]]));
 }
 
 /** The record of a change about to be made: what we own grows by what the host lacks for the new plan. */
@@ -218,6 +245,7 @@ async function draftRecord(target: CaptureTarget, before: CaptureRecord | undefi
   const facts = await readHostFacts(target.runner, target.backend);
   const owned = wanted.capture === "absent" ? (before?.owned ?? { routes: [], addresses: [] }) : await ownedFor(target.runner, facts, wanted.plan, before?.owned);
   const knowsXtables = before?.backend === target.backend;
+  const replaced = before === undefined || knowsXtables ? before?.replaced : { backend: before.backend, xtablesBefore: before.xtablesBefore };
   const confirmed = isPending || wanted.capture !== "active" ? before?.confirmed : wanted.plan;
   return {
     version: 1,
@@ -226,7 +254,8 @@ async function draftRecord(target: CaptureTarget, before: CaptureRecord | undefi
     capture: wanted.capture,
     guard: wanted.guard,
     owned,
-    xtablesBefore: knowsXtables ? before.xtablesBefore : target.backend === "iptables" ? await listXtables(target.runner, facts) : [],
+    xtablesBefore: knowsXtables ? before.xtablesBefore : target.backend === "iptables" ? await listXtables(target.runner, facts.iptables) : [],
+    ...(replaced === undefined ? {} : { replaced }),
     ...(confirmed === undefined ? {} : { confirmed }),
     isPending,
   };
@@ -245,10 +274,17 @@ async function ownedFor(runner: CommandRunner, facts: HostFacts, plan: CapturePl
   return { routes: [...routes], addresses: [...addresses] };
 }
 
-async function removeOtherBackend(target: CaptureTarget, before: CaptureRecord): Promise<void> {
-  const facts = await readHostFacts(target.runner, before.backend);
+/** Every rule that we have in one back end. */
+async function removeRules(runner: CommandRunner, { backend, xtablesBefore }: Pick<CaptureRecord, "backend" | "xtablesBefore">): Promise<void> {
+  const facts = await readHostFacts(runner, backend);
   const nothing: WantedCapture = { plan: EMPTY_PLAN, capture: "absent", guard: "absent" };
-  await runSteps(target.runner, captureSteps(before.backend, facts, nothing, { routes: [], addresses: [] }, before.xtablesBefore));
+  await runSteps(runner, captureSteps(backend, presentStates(facts), nothing, { routes: [], addresses: [] }, xtablesBefore));
+}
+
+async function removeReplaced(target: CaptureTarget, replaced: NonNullable<CaptureRecord["replaced"]>): Promise<void> {
+  await removeRules(target.runner, replaced);
+  const record = await readCaptureRecord(target.recordPath);
+  if (record !== undefined) await writeCaptureRecord(target.recordPath, { ...record, replaced: undefined });
 }
 
 async function waitUntilIdle(target: CaptureTarget, ports: readonly number[], timeoutMs: number): Promise<void> {
@@ -261,19 +297,27 @@ async function runSteps(runner: CommandRunner, steps: readonly CaptureStep[]): P
 }
 
 async function runStep(runner: CommandRunner, step: CaptureStep): Promise<void> {
-  if (step.onlyIfEmptyTable) {
-    const { family, table } = step.onlyIfEmptyTable;
-    const { code, stdout } = await runner.run("nft", ["list", "table", family, table]);
-    if (code !== 0 || stdout.replaceAll(/\s/g, "") !== `table${family}${table}{}`) return;
+  const { command, args, inputs = [""] } = step;
+  if (step.onlyIfUnused && !(await isUnused(runner, step.onlyIfUnused))) return;
+  let stderr = "";
+  let code = 0;
+  for (const input of inputs) {
+    const result = await runner.run(command, args, input);
+    if (result.code === 0) return;
+    // What the tool said to the input for the state that the host is in, not to one for another state.
+    if (code === 0) ({ code, stderr } = result);
   }
-  let result = await runner.run(step.command, step.args, step.input);
-  if (result.code !== 0 && step.inputOtherwise !== undefined) result = await runner.run(step.command, step.args, step.inputOtherwise);
-  if (result.code === 0 || step.mayFail === true) return;
-  const stderr = result.stderr.trim();
-  throw new CodedError("MESH_CAPTURE_COMMAND_FAILED", `${step.command} ${step.args.join(" ")} failed: ${stderr.split("\n")[0] ?? ""}`, {
-    facts: { command: step.command, args: step.args, code: result.code, stderr },
-    hint: hintFor(stderr, step.input ?? ""),
+  if (step.mayFail === true) return;
+  stderr = stderr.trim();
+  throw new CodedError("MESH_CAPTURE_COMMAND_FAILED", `${command} ${args.join(" ")} failed: ${stderr.split("\n")[0] ?? ""}`, {
+    facts: { command, args, code, stderr },
+    hint: hintFor(stderr, inputs.join("")),
   });
+}
+
+async function isUnused(runner: CommandRunner, { saveCommand, table }: NonNullable<CaptureStep["onlyIfUnused"]>): Promise<boolean> {
+  const { code, stdout } = await runner.run(saveCommand, ["-t", table]);
+  return code === 0 && stdout.split("\n").every((line) => unusedTableLine(table).test(line));
 }
 
 function hintFor(stderr: string, input: string): string {

@@ -27,8 +27,10 @@ export interface CaptureRecord extends WantedCapture {
   readonly version: 1;
   readonly backend: Backend;
   readonly owned: OwnedPieces;
-  /** Tables and chains of iptables before our first apply, as `ip nat` and `ip nat OUTPUT`; others that we caused are removed. */
+  /** Tables and chains of iptables that stay: they were there before our first apply, as `iptables nat` and `iptables nat OUTPUT`. */
   readonly xtablesBefore: readonly string[];
+  /** The back end that was in use before, until its rules are gone. */
+  readonly replaced?: { readonly backend: Backend; readonly xtablesBefore: readonly string[] } | undefined;
   /** The last plan that was confirmed; absent where none ever was. */
   readonly confirmed?: CapturePlan;
   /** True while `plan` waits for its confirmation. */

@@ -1,8 +1,8 @@
 import { CodedError } from "../../base/coded-error.ts";
 import { contentHash } from "../../base/content-hash.ts";
 import type { CommandRunner } from "./command-runner.ts";
-import { parseIptablesSave } from "./iptables-ruleset.ts";
 import type { IptablesRuleset } from "./iptables-ruleset.ts";
+import { readIptables } from "./iptables-tables.ts";
 import { isOwnChain } from "./render-iptables.ts";
 import { CAPTURE_TABLE, GUARD_TABLE } from "./render-nft.ts";
 import type { IpFamily } from "./rule.ts";
@@ -23,6 +23,7 @@ export async function detectBackend(runner: CommandRunner): Promise<Backend> {
 
 /** What apply has to know about a host before it changes anything. */
 export interface HostFacts {
+  /** The loopback device has IPv6, so that routes and addresses can be put there. */
   readonly hasIpv6: boolean;
   /** The iptables rules of each usable family; empty with nft. */
   readonly iptables: ReadonlyMap<IpFamily, IptablesRuleset>;
@@ -31,49 +32,14 @@ export interface HostFacts {
 export async function readHostFacts(runner: CommandRunner, backend: Backend): Promise<HostFacts> {
   const disabled = await runner.run("cat", ["/proc/sys/net/ipv6/conf/lo/disable_ipv6"]);
   const hasIpv6 = disabled.code === 0 && disabled.stdout.trim() === "0";
-  const families: readonly IpFamily[] = backend === "nft" ? [] : hasIpv6 ? [4, 6] : [4];
-  const iptables = await Promise.all(families.map(async (family) => [family, await readIptables(runner, family)] as const));
-  return { hasIpv6, iptables: new Map(iptables) };
-}
-
-async function readIptables(runner: CommandRunner, family: IpFamily): Promise<IptablesRuleset> {
-  const command = family === 4 ? "iptables-save" : "ip6tables-save";
-  const { code, stdout, stderr } = await runner.run(command, []);
-  if (code !== 0) throw new CodedError("MESH_CAPTURE_COMMAND_FAILED", `${command} failed: ${stderr.trim()}`, { facts: { command, code } });
-  return parseIptablesSave(stdout);
-}
-
-/**
- * The tables and chains that iptables keeps in the kernel, as `ip nat` and
- * `ip nat OUTPUT`. By nft where there is one; else `ip nat *` stands for chains that cannot be told apart.
- */
-export async function listXtables(runner: CommandRunner, facts: HostFacts): Promise<string[]> {
-  const names = new Set<string>();
-  const listed = await runner.run("nft", ["-j", "list", "chains"]);
-  const tables = await runner.run("nft", ["-j", "list", "tables"]);
-  if (listed.code === 0 && tables.code === 0) {
-    for (const { table, chain } of [...nftObjects(tables.stdout), ...nftObjects(listed.stdout)]) {
-      if (table && table.family !== "inet") names.add(`${table.family} ${table.name}`);
-      if (chain && chain.family !== "inet") names.add(`${chain.family} ${chain.table} ${chain.name}`);
-    }
-  } else {
-    for (const [family, ruleset] of facts.iptables) {
-      for (const table of Object.keys(ruleset.tables)) {
-        const name = `${family === 4 ? "ip" : "ip6"} ${table}`;
-        names.add(name).add(`${name} *`);
-      }
-    }
+  const iptables = new Map<IpFamily, IptablesRuleset>();
+  if (backend === "iptables") {
+    iptables.set(4, await readIptables(runner, 4));
+    // Disabled on the loopback device, it may be in use on another.
+    const mayUseIpv6 = hasIpv6 || (disabled.code === 0 && (await runner.run("ip6tables-save", [])).code === 0);
+    if (mayUseIpv6) iptables.set(6, await readIptables(runner, 6));
   }
-  return [...names].sort();
-}
-
-interface NftObject {
-  readonly table?: { readonly family: string; readonly name: string };
-  readonly chain?: { readonly family: string; readonly table: string; readonly name: string };
-}
-
-function nftObjects(json: string): readonly NftObject[] {
-  return (JSON.parse(json) as { readonly nftables: readonly NftObject[] }).nftables;
+  return { hasIpv6, iptables };
 }
 
 /** True where the host has a route for the range, whosever it is. */

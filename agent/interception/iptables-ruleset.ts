@@ -32,3 +32,12 @@ export function parseIptablesSave(text: string): IptablesRuleset {
 export function countJumps(table: IptablesTable | undefined, chain: string, target: string): number {
   return (table?.chains[chain] ?? []).filter((rule) => rule === `-j ${target}`).length;
 }
+
+/**
+ * Matches every line that `iptables-save -t TABLE` prints of a table that holds
+ * nothing: built-in chains that let everything pass. A remark that nft has more
+ * to show is not among them. It means the same to JavaScript and to grep -E.
+ */
+export function unusedTableLine(table: string): RegExp {
+  return new RegExp(`^([*]${table}|:[A-Z]+ ACCEPT \\[[0-9]+:[0-9]+]|COMMIT|# (Generated|Completed|Warning).*)?$`);
+}

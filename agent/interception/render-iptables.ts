@@ -32,8 +32,14 @@ const MAX_PORTS_PER_RULE = 15;
  * @param present what the host has now: our jumps and chains are taken out by
  *   what is there, so that a second apply never doubles them
  */
-export function renderIptables(plan: CapturePlan, family: IpFamily, present: IptablesRuleset, options: CaptureExtent): string {
-  return IPTABLES_TABLES.map((table) => {
+export function renderIptables(
+  plan: CapturePlan,
+  family: IpFamily,
+  present: IptablesRuleset,
+  options: CaptureExtent,
+  tables: readonly IptablesTableName[] = IPTABLES_TABLES,
+): string {
+  return tables.map((table) => {
     const lines = tableLines(plan, family, table, present, options);
     return lines.length === 0 ? "" : [`*${table}`, ...lines, "COMMIT", ""].join("\n");
   }).join("");

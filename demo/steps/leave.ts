@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
+import { networkState } from "../../test/support/network-state.ts";
 import { whileRunning } from "../daemon.ts";
 import { WEB } from "../mesh.ts";
-import { networkState } from "../network-state.ts";
 import type { Step } from "../step.ts";
 import { isReady } from "../world.ts";
 
@@ -13,7 +13,7 @@ export const leave: Step = {
     assert.notEqual(meshed, untouched, "the agent changed nothing, so there is nothing to undo");
     narrator.command("vm1", "systemctl kill --signal=SIGUSR2 ironmesh-agent");
     await agent.leave();
-    for (const [command, ...args] of [["nft", "list", "ruleset"], ["ip", "rule", "show"], ["ip", "route", "show"]] as const) {
+    for (const [command, ...args] of [["nft", "list", "ruleset"], ["iptables-save"], ["ip6tables-save"], ["ip", "rule", "show"], ["ip", "route", "show"]] as const) {
       narrator.command("vm1", [command, ...args].join(" "));
       narrator.output((await lab.run(command, args)).stdout);
     }

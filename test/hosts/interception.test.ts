@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import { applyCapture, revertCapture, verifyCapture } from "../../agent/interception/apply.ts";
 import type { CaptureSpec } from "../../agent/interception/capture-spec.ts";
-import { CLIENT, hostSnapshot, PORT, soundPlan, SPEC, startCaptureScenario, UID } from "../support/capture-scenario.ts";
+import { CAPTURE_VARIANTS, CLIENT, PORT, soundPlan, SPEC, startCaptureScenario, UID } from "../support/capture-scenario.ts";
 import type { CaptureScenario } from "../support/capture-scenario.ts";
+import { networkState } from "../support/network-state.ts";
 
 const AT_ONCE = { guard: "remove", drainTimeoutMs: 0 } as const;
 const FAMILIES = ["v4", "v6"] as const;
 const VIP = { v4: "240.240.0.9", v6: "2001:2::9" } as const;
 const LOOPBACK = { v4: "127.0.0.1", v6: "::1" } as const;
 
-for (const backend of ["nft", "iptables"] as const) {
-  describe(`interception with ${backend}`, function () {
+for (const variant of CAPTURE_VARIANTS) {
+  describe(`interception with ${variant}`, function () {
     this.timeout(120_000);
     let scenario: CaptureScenario;
     let untouched = "";
@@ -18,16 +19,16 @@ for (const backend of ["nft", "iptables"] as const) {
     const apply = (changes: Partial<CaptureSpec> = {}): Promise<void> => applyCapture(scenario.target, soundPlan({ ...SPEC, ...changes }));
 
     // One lab for all cases; each case applies what it needs and must leave nothing.
-    before(async () => {
-      scenario = await startCaptureScenario(backend);
+    before(async function () {
+      scenario = (await startCaptureScenario(variant)) ?? this.skip();
     });
     beforeEach(async () => {
-      untouched = await hostSnapshot(scenario.a);
+      untouched = await networkState(scenario.a);
     });
-    after(() => scenario.close());
+    after(() => scenario?.close());
     afterEach(async () => {
       await revertCapture(scenario.target, AT_ONCE);
-      assert.equal(await hostSnapshot(scenario.a), untouched, "the host is not as it was");
+      assert.equal(await networkState(scenario.a), untouched, "the host is not as it was");
     });
 
     for (const family of FAMILIES) {
@@ -62,6 +63,25 @@ for (const backend of ["nft", "iptables"] as const) {
           await apply({ exclusions: { ports: [], cidrs: ["10.77.0.0/24", "fd77::/64"] } });
           assert.equal(await land(a, { uid: UID.one, host: b.addresses[family], port: PORT.plain }), "b-app");
           assert.equal(await land(b, { uid: UID.root, host: a.addresses[family], port: PORT.open }), "inbound", "an exclusion opened a way around inbound policy");
+        });
+
+        it("leaves SSH alone whatever is declared, excluded or closed, also with name queries captured and on a capture port's way", async () => {
+          const { a, b, land } = scenario;
+          const everything = { ports: [], cidrs: ["0.0.0.0/0", "::/0"] };
+          const inbound = [{ workload: "one", port: PORT.strict, addresses: [a.addresses[family]], failClosed: true }, ...SPEC.inbound.slice(1)];
+          for (const changes of [{ exclusions: { ports: [22], cidrs: [] } }, { exclusions: everything }, { inbound, dns: { port: PORT.dns, capture: true } }] as const) {
+            await apply(changes);
+            for (const uid of [UID.one, UID.two, UID.stranger, UID.root, UID.proxy]) {
+              assert.equal(await land(a, { uid, host: b.addresses[family], port: 22 }), "b-app", `out, user ${uid}`);
+              assert.equal(await land(a, { uid, host: LOOPBACK[family], port: 22 }), "a-ssh", `loopback, user ${uid}`);
+            }
+            assert.equal(await land(b, { uid: UID.root, host: a.addresses[family], port: 22 }), "a-ssh", "in");
+          }
+          await apply({ exclusions: everything });
+          assert.equal(await land(a, { uid: UID.one, host: b.addresses[family], port: PORT.plain }), "b-app", "all is excluded");
+          assert.equal(await land(b, { uid: UID.root, host: a.addresses[family], port: PORT.strict }), "inbound", "inbound is not");
+          await revertCapture(scenario.target, { guard: "keep", drainTimeoutMs: 0 });
+          assert.equal(await land(b, { uid: UID.root, host: a.addresses[family], port: 22 }), "a-ssh", "paused");
         });
 
         it("takes virtual addresses where nothing routes them, whatever else is captured", async () => {
@@ -170,6 +190,28 @@ for (const backend of ["nft", "iptables"] as const) {
       assert.equal(await land(a, { uid: UID.stranger, host: "127.0.0.1", port: PORT.strict }), "ECONNREFUSED");
     });
 
+    it("never captures what the agent and the proxy open, and serves its management ports to everybody", async () => {
+      await apply({ probeUids: [UID.root], dns: { port: PORT.dns, capture: true } });
+      const { a, b, land } = scenario;
+      for (const family of FAMILIES) {
+        for (const uid of [UID.root, UID.proxy]) {
+          assert.equal(await land(a, { uid, host: b.addresses[family], port: PORT.plain }), "b-app", `user ${uid}`);
+          assert.equal(await land(a, { uid, host: b.addresses[family], port: 53, isDatagram: true }), "b-app", `queries of user ${uid}`);
+        }
+        assert.equal(await land(b, { uid: UID.root, host: a.addresses[family], port: PORT.management }), "a-other");
+        assert.equal(await land(a, { uid: UID.stranger, host: LOOPBACK[family], port: PORT.management }), "a-other");
+      }
+    });
+
+    it("captures more ports than one rule holds", async () => {
+      const { a, b, land } = scenario;
+      const many = Array.from({ length: 40 }, (_, index) => ({ workload: "one", port: 20_000 + index, failClosed: true }));
+      await apply({ inbound: [...many, ...SPEC.inbound], exclusions: { ports: Array.from({ length: 40 }, (_, index) => 9960 + index), cidrs: [] } });
+      assert.equal(await land(b, { uid: UID.root, host: a.addresses.v4, port: 20_039 }), "inbound");
+      assert.equal(await land(b, { uid: UID.root, host: a.addresses.v6, port: PORT.strict }), "inbound");
+      assert.equal(await land(a, { uid: UID.one, host: b.addresses.v4, port: PORT.excluded }), "b-app");
+    });
+
     it("captures by cgroup", async () => {
       const { a, b, land } = scenario;
       // Its name is escaped as systemd escapes a unit's.
@@ -195,7 +237,7 @@ for (const backend of ["nft", "iptables"] as const) {
       const { a, b, land, target } = scenario;
       const unloadable = { outbound: [{ workload: "three", match: { cgroups: ["ironmesh-absent"] }, outboundPort: PORT.outTwo }] };
       await assert.rejects(apply(unloadable), { code: "MESH_CAPTURE_COMMAND_FAILED" });
-      assert.equal(await hostSnapshot(a), untouched);
+      assert.equal(await networkState(a), untouched);
       await apply();
       await assert.rejects(apply(unloadable), { code: "MESH_CAPTURE_COMMAND_FAILED", hint: /cgroup/ });
       assert.equal(await land(a, { uid: UID.one, host: b.addresses.v4, port: PORT.plain }), "out-one");

@@ -6,9 +6,11 @@ import { fileURLToPath } from "node:url";
 import type { CaptureTarget } from "../../agent/interception/apply.ts";
 import type { CaptureSpec } from "../../agent/interception/capture-spec.ts";
 import { createCommandRunner } from "../../agent/interception/command-runner.ts";
+import type { CommandRunner } from "../../agent/interception/command-runner.ts";
 import type { Backend } from "../../agent/interception/host-facts.ts";
 import { planCapture } from "../../agent/interception/plan.ts";
 import type { CapturePlan } from "../../agent/interception/plan.ts";
+import { createIptablesPath } from "./iptables-path.ts";
 import { createLab } from "./network-lab.ts";
 import type { LabHost, LabProcess, NetworkLab } from "./network-lab.ts";
 
@@ -27,6 +29,8 @@ export interface CaptureScenario {
   readonly lab: NetworkLab;
   readonly a: LabHost;
   readonly b: LabHost;
+  /** Runs a command on `a` as its agent would. */
+  readonly commandPrefix: readonly string[];
   readonly target: CaptureTarget;
   /** The names of all that a connection met, or its error code. */
   readonly land: (from: LabHost, connection: LabConnection) => Promise<string>;
@@ -86,11 +90,31 @@ export function soundPlan(spec: CaptureSpec): CapturePlan {
   return plan.value;
 }
 
-export async function startCaptureScenario(backend: Backend): Promise<CaptureScenario> {
+/**
+ * What sets a host's rules: nft, or iptables in either variant on a host
+ * without nft. All of them are held to the same cases.
+ */
+export const CAPTURE_VARIANTS = ["nft", "iptables (nf_tables)", "iptables (legacy)"] as const;
+export type CaptureVariant = (typeof CAPTURE_VARIANTS)[number];
+
+export function backendOf(variant: CaptureVariant): Backend {
+  return variant === "nft" ? "nft" : "iptables";
+}
+
+/** Undefined where this kernel has no tables for iptables-legacy. */
+export async function startCaptureScenario(variant: CaptureVariant): Promise<CaptureScenario | undefined> {
   const lab = await createLab({ hosts: ["a", "b"] });
   const folder = await mkdtemp(join(tmpdir(), "ironmesh-capture-"));
+  const path = variant === "nft" ? undefined : await createIptablesPath(join(folder, "bin"), variant === "iptables (legacy)" ? "legacy" : "nft");
+  const commandPrefix = [...(lab.hosts["a"]?.commandPrefix ?? []), ...(path === undefined ? [] : ["env", `PATH=${path}`])];
+  const runner = createCommandRunner(commandPrefix);
   const { a, b } = lab.hosts as { readonly a: LabHost; readonly b: LabHost };
   try {
+    if (variant === "iptables (legacy)" && !(await useLegacyTables(runner))) {
+      await lab.close();
+      await rm(folder, { recursive: true });
+      return undefined;
+    }
     await startApplications(a, b);
   } catch (failure) {
     await lab.close();
@@ -100,7 +124,8 @@ export async function startCaptureScenario(backend: Backend): Promise<CaptureSce
     lab,
     a,
     b,
-    target: { runner: createCommandRunner(a.commandPrefix), backend, reverter: "process", recordPath: join(folder, "capture.json") },
+    commandPrefix,
+    target: { runner, backend: backendOf(variant), reverter: "process", recordPath: join(folder, "capture.json") },
     land,
     hold,
     load,
@@ -191,26 +216,12 @@ function load(from: LabHost, connection: LabConnection): RunningLoad {
   };
 }
 
-/** Everything that capture may change on a host, without what changes by itself: counters, dates. */
-export async function hostSnapshot(host: LabHost): Promise<string> {
-  const commands = [
-    ["nft", "list", "ruleset"],
-    ["iptables-save"],
-    ["ip6tables-save"],
-    ["ip", "-4", "rule"],
-    ["ip", "-6", "rule"],
-    ["ip", "-4", "route", "show", "table", "all"],
-    ["ip", "-6", "route", "show", "table", "all"],
-    ["ip", "-brief", "address"],
-  ];
-  const parts: string[] = [];
-  for (const [command = "", ...args] of commands) {
-    const { stdout } = await host.run(command, args);
-    const steady = stdout
-      .split("\n")
-      .filter((line) => !line.startsWith("#"))
-      .map((line) => line.replaceAll(/\[\d+:\d+\]/g, "[]").replaceAll(/packets \d+ bytes \d+/g, ""));
-    parts.push(`--- ${[command, ...args].join(" ")}`, ...steady);
+/** The kernel keeps a table of iptables-legacy from its first use on: it is there before the tests, so that they find it afterwards. */
+async function useLegacyTables(runner: CommandRunner): Promise<boolean> {
+  for (const command of ["iptables", "ip6tables"]) {
+    for (const table of ["filter", "raw", "nat"]) {
+      if ((await runner.run(command, ["-t", table, "-S"])).code !== 0) return false;
+    }
   }
-  return parts.join("\n");
+  return true;
 }

@@ -80,10 +80,39 @@ describe("applying interception", () => {
   });
 
   it("leaves IPv6 alone where it is disabled", async () => {
-    const runner = fakeRunner({ ...hostAnswers, "cat /proc/sys/net/ipv6/conf/lo/disable_ipv6": { stdout: "1\n" }, "nft": { code: 127 } });
+    const runner = fakeRunner({ ...hostAnswers, "cat /proc/sys/net/ipv6/conf/lo/disable_ipv6": { stdout: "1\n" }, "ip6tables-save": { code: 1 } });
     await applyCapture(targetOf(runner, { backend: "iptables" }), PLAN);
-    assert.deepEqual(runner.log.filter((line) => /^ip6tables|^ip -6/.test(line)), []);
+    assert.deepEqual(runner.log.filter((line) => /^ip6tables-restore|^ip -6/.test(line)), []);
     assert.equal(runner.log.filter((line) => line.startsWith("iptables-restore --noflush")).length, 1);
+  });
+
+  it("closes ports over IPv6 too where only the loopback device has none", async () => {
+    const runner = fakeRunner({ ...hostAnswers, "cat /proc/sys/net/ipv6/conf/lo/disable_ipv6": { stdout: "1\n" } });
+    await applyCapture(targetOf(runner, { backend: "iptables" }), PLAN);
+    assert.equal(runner.log.filter((line) => line.startsWith("ip6tables-restore --noflush")).length, 1);
+    assert.deepEqual(runner.log.filter((line) => line.startsWith("ip -6")), []);
+  });
+
+  it("keeps the back end that it replaces on record until its rules are gone", async () => {
+    const runner = fakeRunner(hostAnswers);
+    await applyCapture(targetOf(runner), PLAN);
+    const broken = fakeRunner({ ...hostAnswers, "nft -f": { code: 1, stderr: "Error: busy\n" } });
+    await assert.rejects(applyCapture(targetOf(broken, { backend: "iptables" }), PLAN), { code: "MESH_CAPTURE_COMMAND_FAILED" });
+    const between = await readCaptureStatus(targetOf(runner));
+    assert.deepEqual([between?.backend, between?.replaced?.backend], ["iptables", "nft"]);
+    const mended = fakeRunner(hostAnswers);
+    await applyCapture(targetOf(mended, { backend: "iptables" }), PLAN);
+    assert.ok(mended.log.includes("nft -f -"));
+    const after = await readCaptureStatus(targetOf(runner));
+    assert.deepEqual([after?.backend, after?.replaced], ["iptables", undefined]);
+  });
+
+  it("stays with the back end that is in force where another one does not work", async () => {
+    const runner = fakeRunner(hostAnswers);
+    await applyCapture(targetOf(runner), PLAN);
+    const broken = fakeRunner({ ...hostAnswers, "ip6tables-restore --noflush": { code: 1, stderr: "ip6tables-restore: line 9 failed\n" } });
+    await assert.rejects(applyCapture(targetOf(broken, { backend: "iptables" }), PLAN), { code: /MESH_CAPTURE_(COMMAND|RESTORE)_FAILED/ });
+    assert.equal((await readCaptureStatus(targetOf(runner)))?.backend, "nft");
   });
 
   it("says what the kernel's tool said, and the likely cause", async () => {
