@@ -14,7 +14,7 @@ import type { ReportRequest } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { PROTO_REGISTRY } from "../proto/registry.ts";
 import { agentMetrics } from "./agent-metrics.ts";
 import { agentService } from "./agent-service.ts";
-import { resolveBinding } from "./binding.ts";
+import { ownCgroup, resolveBinding } from "./binding.ts";
 import { buildReport } from "./build-report.ts";
 import { startCaptureControl } from "./capture-control.ts";
 import type { CaptureControl } from "./capture-control.ts";
@@ -361,6 +361,6 @@ async function wantedCapture(input: WantedCaptureInput): ReturnType<Parameters<t
     stamps.push(resolved.stamp);
     if (resolved.match !== undefined) matches.set(workloadName(entry), resolved.match);
   }
-  const spec = buildCaptureSpec({ ...input, hostConfig, proxyUid: proxyUser.uid, agentUid: process.getuid?.() ?? 0, matches });
+  const spec = buildCaptureSpec({ ...input, hostConfig, proxyUid: proxyUser.uid, agentUid: process.getuid?.() ?? 0, agentCgroup: await ownCgroup(), matches });
   return { spec, stamp: stamps.join("; ") };
 }

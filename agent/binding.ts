@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
@@ -30,6 +30,13 @@ export async function resolveBinding(bind: WorkloadBinding): Promise<ResolvedBin
   const inode = cgroup === undefined ? undefined : await inodeOf(cgroup);
   if (cgroup === undefined || inode === undefined) return { stamp: "none", reason: `${bind.cgroup ?? bind.systemdUnit ?? ""} does not run` };
   return { match: { cgroups: [cgroup] }, stamp: `cgroup ${cgroup} ${inode}` };
+}
+
+/** This process's own cgroup (v2), without the leading slash; undefined where it is the root. */
+export async function ownCgroup(): Promise<string | undefined> {
+  const lines = await readFile("/proc/self/cgroup", "utf8");
+  const path = /^0::\/(.+)$/m.exec(lines)?.[1];
+  return path === undefined || path.startsWith("..") ? undefined : path;
 }
 
 async function cgroupOfUnit(unit: string): Promise<string | undefined> {

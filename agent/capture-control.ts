@@ -87,8 +87,8 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
       return;
     }
     if (refused !== undefined && isDeepStrictEqual(refused, plan.value)) return;
-    if (isSame || applied !== undefined) {
-      // A plan of this host is in force already, so that going on from it cannot lock anyone out of what worked.
+    // What no virtual range closes anew cannot lock anyone out of what worked under the plan before.
+    if (applied !== undefined && isDeepStrictEqual(applied.plan.vipRanges, plan.value.vipRanges)) {
       await applyCapture(target, plan.value);
     } else if ((await applyCaptureWithConfirm(target, plan.value, { confirm, timeoutMs: CONFIRM_MS, drainTimeoutMs: drainMs })) === "reverted") {
       refused = plan.value;

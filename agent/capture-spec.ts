@@ -1,6 +1,7 @@
 import type { HostConfig } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { workloadName } from "./config.ts";
 import type { AgentConfig } from "./config.ts";
+import { SSH_PORT } from "./interception/capture-spec.ts";
 import type { CaptureSpec, WorkloadMatch } from "./interception/capture-spec.ts";
 import type { OutboundPorts } from "./outbound-ports.ts";
 
@@ -9,6 +10,8 @@ export interface CaptureSpecInput {
   readonly hostConfig: HostConfig;
   readonly proxyUid: number;
   readonly agentUid: number;
+  /** Absent where it is the root. */
+  readonly agentCgroup?: string | undefined;
   readonly outboundPorts: OutboundPorts;
   /** By workload; one without an entry sends uncaptured. */
   readonly matches: ReadonlyMap<string, WorkloadMatch>;
@@ -33,13 +36,15 @@ export function buildCaptureSpec(input: CaptureSpecInput): CaptureSpec {
   const inbound = config.workloads.flatMap((entry) => {
     const name = workloadName(entry);
     return (confirmed.get(name)?.ports ?? [])
-      .filter(({ port }) => !config.capture.inbound.excludePorts.includes(port))
+      // A group that declares SSH must not keep the host's other ports from being captured.
+      .filter(({ port }) => port !== SSH_PORT && !config.capture.inbound.excludePorts.includes(port))
       .map(({ port, failClosed }) => ({ workload: name, port, failClosed }));
   });
   const { excludePorts, excludeCidrs } = config.capture.outbound;
   return {
     proxyUid: input.proxyUid,
     probeUids: [input.agentUid],
+    ...(input.agentCgroup === undefined ? {} : { agentCgroup: input.agentCgroup }),
     inboundListenerPort: config.ports.inbound,
     outbound,
     inbound,

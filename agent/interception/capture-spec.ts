@@ -11,6 +11,8 @@ export interface CaptureSpec {
    * directly, as the proxy's own deliveries do: the agent's health probes.
    */
   readonly probeUids?: readonly number[];
+  /** The agent's own cgroup: a workload's that held it would capture the agent's connections. Absent where it is the root. */
+  readonly agentCgroup?: string;
   /** Where redirected inbound connections arrive; the listener binds the wildcard addresses. */
   readonly inboundListenerPort: number;
   readonly outbound: readonly OutboundCapture[];

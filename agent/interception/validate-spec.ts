@@ -63,6 +63,7 @@ function outboundIssues(spec: CaptureSpec, capture: OutboundCapture, path: strin
     const where = `${path}.match.uids[${index}]`;
     if (!isUid(uid)) issues.push(issue("IM0702", where, `${uid} is not a user id`));
     else if (uid === 0) issues.push(issue("IM0704", where, "root's connections are the administrator's and the agent's too", "bind this workload by cgroup"));
+    else if (spec.probeUids?.includes(uid) === true) issues.push(issue("IM0704", where, `${uid} is the agent's own user`, "run the workload as another user"));
     else if (uid === spec.proxyUid) issues.push(issue("IM0704", where, `${uid} is the proxy's own user`, "run the workload as another user"));
   }
   for (const [index, cgroup] of cgroups.entries()) {
@@ -70,6 +71,10 @@ function outboundIssues(spec: CaptureSpec, capture: OutboundCapture, path: strin
     if (!/^\/?[^/"\s\p{Cc}]+(\/[^/"\s\p{Cc}]+)*$/u.test(cgroup) || cgroup.split("/").some((part) => part === "." || part === "..")) {
       issues.push(issue("IM0705", `${path}.match.cgroups[${index}]`, `${JSON.stringify(cgroup)} is not the path of a cgroup`, "use the path in /proc/PID/cgroup; the root is not a workload"));
     }
+  }
+  for (const [index, cgroup] of cgroups.entries()) {
+    const isAgents = `${spec.agentCgroup ?? ""}/`.startsWith(`${cgroup.replace(/^\//, "")}/`);
+    if (isAgents) issues.push(issue("IM0704", `${path}.match.cgroups[${index}]`, `${cgroup} holds the agent, whose own connections are never captured`, "bind the workload's own unit or slice"));
   }
   return [...issues, ...commentIssues(path, capture.workload)];
 }

@@ -159,6 +159,9 @@ describe("interception spec", () => {
   const cases: readonly (readonly [string, Partial<CaptureSpec>, string, string])[] = [
     ["root as the proxy", { proxyUid: 0 }, "IM0702", "proxyUid"],
     ["root as a workload", { outbound: [{ workload: "w", match: { uids: [0] }, outboundPort: 15_101 }] }, "IM0704", "outbound[0].match.uids[0]"],
+    ["the agent's own user as a workload", { probeUids: [902], outbound: [{ workload: "w", match: { uids: [902] }, outboundPort: 15_101 }] }, "IM0704", "outbound[0].match.uids[0]"],
+    ["a cgroup that holds the agent", { agentCgroup: "system.slice/ironmesh-agent.service", outbound: [{ workload: "w", match: { cgroups: ["/system.slice"] }, outboundPort: 15_101 }] }, "IM0704", "outbound[0].match.cgroups[0]"],
+    ["the agent's own cgroup", { agentCgroup: "mesh/agent", outbound: [{ workload: "w", match: { cgroups: ["mesh/agent"] }, outboundPort: 15_101 }] }, "IM0704", "outbound[0].match.cgroups[0]"],
     ["the proxy as a workload", { outbound: [{ workload: "w", match: { uids: [900] }, outboundPort: 15_101 }] }, "IM0704", "outbound[0].match.uids[0]"],
     ["a workload of no process", { outbound: [{ workload: "w", match: {}, outboundPort: 15_101 }] }, "IM0703", "outbound[0].match"],
     ["the root cgroup", { outbound: [{ workload: "w", match: { cgroups: ["/"] }, outboundPort: 15_101 }] }, "IM0705", "outbound[0].match.cgroups[0]"],
