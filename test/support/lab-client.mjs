@@ -5,8 +5,10 @@
 // mode "once": one connection, prints {"lines": [...]} or {"error": "ECONNREFUSED"}
 // mode "hold": one connection, prints its first line; echoes what standard input says; "closed CODE" when it ends
 // mode "datagram": one UDP datagram, prints {"lines": [answer]} or {"error": ...}
+// mode "resolve": asks the name server at "host" for the addresses of "name", prints as "once" does
 // mode "load": connections one after the other until standard input ends, prints {"landed": {line: n}, "failed": {code: n}}
 import { createSocket } from "node:dgram";
+import { Resolver } from "node:dns/promises";
 import { connect } from "node:net";
 
 const options = JSON.parse(process.argv[2] ?? "{}");
@@ -64,6 +66,12 @@ const modes = {
       tally[key] = (tally[key] ?? 0) + 1;
     }
     console.log(JSON.stringify({ landed, failed }));
+  },
+  async resolve() {
+    const resolver = new Resolver({ timeout: timeoutMs, tries: 1 });
+    resolver.setServers([host.includes(":") ? `[${host}]` : host]);
+    const addresses = options.family === "v6" ? resolver.resolve6(options.name) : resolver.resolve4(options.name);
+    console.log(JSON.stringify(await addresses.then((lines) => ({ lines }), (error) => ({ error: error.code }))));
   },
   /** One datagram; prints the answer. */
   async datagram() {
