@@ -65,7 +65,7 @@ for (const variant of CAPTURE_VARIANTS) {
           assert.equal(await land(b, { uid: UID.root, host: a.addresses[family], port: PORT.open }), "inbound", "an exclusion opened a way around inbound policy");
         });
 
-        it("leaves SSH alone whatever is declared, excluded or closed, also with name queries captured and on a capture port's way", async () => {
+        it("leaves SSH alone whatever is declared, excluded or closed, also while it is paused", async () => {
           const { a, b, land } = scenario;
           const everything = { ports: [], cidrs: ["0.0.0.0/0", "::/0"] };
           const inbound = [{ workload: "one", port: PORT.strict, addresses: [a.addresses[family]], failClosed: true }, ...SPEC.inbound.slice(1)];

@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startCaptureControl } from "../../../agent/capture-control.ts";
+import type { CaptureControl } from "../../../agent/capture-control.ts";
+import { readCaptureStatus } from "../../../agent/interception/apply.ts";
+import type { CaptureTarget } from "../../../agent/interception/apply.ts";
+import type { CaptureSpec } from "../../../agent/interception/capture-spec.ts";
+import { systemClock } from "../../../base/clock.ts";
+import { silentLogger } from "../../../base/logger.ts";
+import { waitUntil } from "../../support/wait-until.ts";
+
+const SPEC: CaptureSpec = {
+  proxyUid: 900,
+  inboundListenerPort: 15_006,
+  outbound: [{ workload: "one", match: { uids: [1001] }, outboundPort: 15_101 }],
+  inbound: [],
+  outboundScope: "all",
+  exclusions: { ports: [], cidrs: [] },
+  vips: { v4: ["240.240.0.0/16"], v6: [] },
+  managementPorts: [],
+};
+
+describe("keeping the capture rules as they are wanted", () => {
+  let folder = "";
+  let control: CaptureControl | undefined;
+  let target: CaptureTarget;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "ironmesh-control-"));
+    // A host on which every command succeeds.
+    const runner = { run: (command: string) => Promise.resolve({ code: 0, stdout: command === "cat" ? "0\n" : "", stderr: "" }), startDetached: () => 0 };
+    target = { runner, backend: "nft", reverter: "process", recordPath: join(folder, "capture.json") };
+  });
+  afterEach(async () => {
+    await control?.close();
+    await rm(folder, { recursive: true });
+  });
+
+  it("has the first plan confirmed, and every one that closes other virtual addresses", async () => {
+    let spec = SPEC;
+    let isWell = true;
+    let confirmations = 0;
+    const started = startCaptureControl({
+      target,
+      wanted: () => Promise.resolve({ spec, stamp: "same" }),
+      confirm: () => {
+        confirmations += 1;
+        return Promise.resolve(isWell);
+      },
+      drainMs: 0,
+      clock: systemClock,
+      logger: silentLogger,
+      onChange: () => undefined,
+    });
+    control = started;
+    await waitUntil(() => started.status().state === "active", { what: "the first plan" });
+    assert.equal(confirmations, 1);
+
+    spec = { ...SPEC, outboundScope: "vips" };
+    started.poke();
+    const rulesOf = async (): Promise<number> => (await readCaptureStatus(target))?.confirmed?.capture.outbound.length ?? 0;
+    const before = await rulesOf();
+    await waitUntil(async () => (await rulesOf()) < before, { what: "the narrower plan" });
+    assert.equal(confirmations, 1, "nothing is closed that was open");
+
+    // The network of the control plane, by mistake.
+    spec = { ...spec, vips: { v4: ["10.0.0.0/8"], v6: [] } };
+    isWell = false;
+    started.poke();
+    await waitUntil(() => started.status().state === "reverted", { what: "the range to be taken back" });
+    assert.equal(confirmations, 2);
+    assert.deepEqual((await readCaptureStatus(target))?.plan.vipRanges, SPEC.vips.v4);
+  });
+});
