@@ -61,6 +61,7 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
   const tasks = new TaskGroup();
   let table: NameTable = EMPTY_NAME_TABLE;
   let inFlight = 0;
+  let isClosed = false;
   const counters = { answered: 0, forwarded: 0, failed: 0, dropped: 0 };
 
   /** Undefined: the client gets no answer. */
@@ -89,7 +90,8 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
   const handle = (query: Buffer, transport: "udp" | "tcp", send: (reply: Buffer) => void): void => {
     answer(query, transport).then(
       (reply) => {
-        if (reply !== undefined) send(reply);
+        // Somebody else's answer may come when there is no socket left to pass it on.
+        if (reply !== undefined && !isClosed) send(reply);
       },
       (failure: unknown) => logger.error({ err: failure }, "a name could not be looked up"),
     );
@@ -110,7 +112,10 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
         table = next;
       },
       counters: () => ({ ...counters }),
-      close: () => tasks.close(),
+      close() {
+        isClosed = true;
+        return tasks.close();
+      },
     };
   } catch (cause) {
     await tasks.close();

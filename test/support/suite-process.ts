@@ -20,6 +20,11 @@ const mocha = new Mocha({
 for (const file of files) mocha.addFile(file);
 await mocha.loadFilesAsync();
 
+// mocha hands on what nobody caught, and without a listener it would be lost: thrown, it fails the test.
+process.on("unhandledRejection", (reason) => {
+  throw reason;
+});
+
 const runner = mocha.run((failures) => {
   const { passes = 0, pending = 0 } = runner.stats ?? {};
   report({ passed: passes, failed: failures, skipped: pending });

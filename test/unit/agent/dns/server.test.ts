@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { connect } from "node:net";
+import { setImmediate } from "node:timers/promises";
 
 import packet from "dns-packet";
 import type { DecodedPacket } from "dns-packet";
@@ -13,6 +14,7 @@ import { readFrames, writeFrame } from "../../../../agent/dns/tcp-frame.ts";
 import { systemClock } from "../../../../base/clock.ts";
 import { silentLogger } from "../../../../base/logger.ts";
 import { TaskGroup } from "../../../../base/task-group.ts";
+import { waitUntil } from "../../../support/wait-until.ts";
 
 /** A resolver that does what the test says: an address, an error code, silence, or an answer with a wrong id first. */
 async function startUpstream(tasks: TaskGroup, behaviour: string | number): Promise<HostPort & { asked: Buffer[] }> {
@@ -109,6 +111,17 @@ describe("DNS server", () => {
     await Promise.all([Promise.race(replies), Promise.any(replies)]);
     assert.equal(server.counters().dropped, 3);
     assert.equal(server.counters().forwarded, 2);
+  });
+
+  it("is closed while somebody else is still asked", async () => {
+    const upstream = await startUpstream(tasks, "silent");
+    const server = await start([upstream], { patienceMs: 300, timeoutMs: 300 });
+    void askUdp(server.port, "example.org");
+    await waitUntil(() => server.counters().forwarded === 1, { what: "the query", intervalMs: 5 });
+    await server.close();
+    await waitUntil(() => server.counters().failed === 1, { what: "the upstream's time to be over" });
+    // Were an answer sent now, it would throw outside of everybody's care.
+    await setImmediate();
   });
 
   it("answers several queries on one TCP connection, also when they come byte by byte", async () => {
