@@ -1,26 +1,32 @@
-/** The programs of the machine that the demo and the tests run, installed where they are missing. */
+/** The programs of the machine that the demo, the tests, or a host of a mesh run, installed where they are missing. */
 "use strict";
 
 const { existsSync } = require("node:fs");
 const { isOnPath } = require("./machine.cjs");
 const { SetupError, runWithProgress, say } = require("./progress.cjs");
 
-/** `command` or `file` is what must be there; `package` is Debian's name for where it comes from. */
+/**
+ * `command` or `file` is what must be there; `package` is Debian's name for where
+ * it comes from. Without an optional one the suite that needs it is skipped.
+ */
 const NEEDED = [
-  { command: "nft", package: "nftables", why: "captures traffic", for: ["demo", "test"] },
-  { command: "iptables-restore", package: "iptables", why: "captures traffic where there is no nft", for: ["demo", "test"] },
-  { command: "ip", package: "iproute2", why: "makes the hosts' networks", for: ["demo", "test"] },
+  { command: "nft", package: "nftables", why: "captures traffic", for: ["demo", "test", "host"] },
+  { command: "iptables-restore", package: "iptables", why: "captures traffic where there is no nft", for: ["demo", "test", "host"] },
+  { command: "ip", package: "iproute2", why: "makes the hosts' networks", for: ["demo", "test", "host"] },
   { command: "conntrack", package: "conntrack", why: "shows which connections were captured", for: ["test"] },
   { command: "tcpdump", package: "tcpdump", why: "shows the bytes on the wire", for: ["demo", "test"] },
-  { command: "curl", package: "curl", why: "is the unmodified client", for: ["demo", "test"] },
+  { command: "curl", package: "curl", why: "is the unmodified client", for: ["demo", "test", "host"] },
   { command: "git", package: "git", why: "lists the files that the architecture test reads", for: ["test"] },
   { command: "setpriv", package: "util-linux", why: "runs Envoy as a user without rights", for: ["demo", "test"] },
-  { command: "flock", package: "util-linux", why: "keeps two set-ups apart", for: ["demo", "test"] },
+  { command: "flock", package: "util-linux", why: "keeps two set-ups apart", for: ["demo", "test", "host"] },
+  { command: "mmdebstrap", package: "mmdebstrap", why: "makes the image of hosts that are booted", for: ["test"], isOptional: true },
+  { command: "systemd-nspawn", package: "systemd-container", why: "boots hosts", for: ["test"], isOptional: true },
+  { file: "/usr/share/keyrings/debian-archive-keyring.gpg", package: "debian-archive-keyring", why: "verifies the image's packages", for: ["test"], isOptional: true },
   {
     file: "/etc/ssl/certs/ca-certificates.crt",
     package: "ca-certificates",
     why: "verifies downloads",
-    for: ["demo", "test"],
+    for: ["demo", "test", "host"],
   },
 ];
 
@@ -40,6 +46,17 @@ function missingFor(purpose) {
  */
 async function ensurePackages(purpose) {
   const missing = missingFor(purpose);
+  const optional = missing.filter((need) => need.isOptional);
+  await ensure(purpose, missing.filter((need) => !need.isOptional));
+  try {
+    await ensure(purpose, optional);
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    say(`going on without ${optional.map((need) => need.package).join(", ")}: ${error.message}`);
+  }
+}
+
+async function ensure(purpose, missing) {
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((need) => need.package))];
   if (!isOnPath("apt-get")) {
@@ -58,7 +75,7 @@ async function ensurePackages(purpose) {
     await runWithProgress("apt-get update", "apt-get", [...PATIENT, "update"], { env: { ...process.env, ...QUIET } });
     await install(`installing Debian packages: ${packages.join(", ")}`);
   }
-  const left = missingFor(purpose);
+  const left = missingFor(purpose).filter((need) => missing.includes(need));
   if (left.length > 0) {
     throw new SetupError(`installed ${packages.join(", ")}, but still missing: ${left.map((need) => need.command || need.file).join(", ")}`);
   }

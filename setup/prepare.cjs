@@ -1,6 +1,6 @@
 /**
- * Makes this machine ready for `npm run demo` or `npm test`; run by npm before
- * both. Plain CommonJS, because the Node that starts it is the machine's own:
+ * Makes this machine ready for `npm run demo` or `npm test`, and is run by npm
+ * before both; or for being a host of a mesh (`host`). Plain CommonJS, because the Node that starts it is the machine's own:
  * 16 or newer, without node_modules. What is there already is left alone.
  *
  * What it touches: missing Debian packages, node_modules, proto/gen, and one
@@ -22,7 +22,7 @@ const { ensurePackages } = require("./packages.cjs");
 const { SetupError, say, spoke } = require("./progress.cjs");
 const { ensureProto } = require("./proto.cjs");
 
-const PURPOSES = ["demo", "test"];
+const PURPOSES = ["demo", "test", "host"];
 
 async function prepare(purpose) {
   if (!PURPOSES.includes(purpose)) throw new SetupError(`prepare what? one of: ${PURPOSES.join(", ")}`);

@@ -1,4 +1,6 @@
+import { bootedImagePath, ensureBootedImage } from "./support/booted-image.ts";
 import { ensureConsul } from "./support/consul.ts";
+import { sweepControlGroupsAtEnd } from "./support/control-group-sweeper.ts";
 
 /** One folder of tests, and what it needs around it. */
 export interface Suite {
@@ -22,10 +24,16 @@ export const SUITES: readonly Suite[] = [
   { name: "simulation", testTimeoutMs: 120_000, isPrivate: false, reporter: "spec" },
   { name: "envoy", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
   { name: "hosts", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
+  { name: "systemd", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: prepareBootedHosts },
   { name: "peers", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: prepareConsul },
 ];
 
 async function prepareConsul(): Promise<void> {
   const found = await ensureConsul();
   if ("missing" in found) console.log(`  consul: its tests are skipped: ${found.missing}`);
+}
+
+async function prepareBootedHosts(): Promise<void> {
+  await ensureBootedImage();
+  if (bootedImagePath() !== undefined) sweepControlGroupsAtEnd();
 }

@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { AGENT_DEFAULTS } from "../../../agent/config.ts";
+import { CONTROL_PLANE_DEFAULTS } from "../../../cli/control-plane/config.ts";
+
+const root = join(import.meta.dirname, "../../..");
+const CLONE = "/opt/ironmesh/";
+
+/** The values of a unit's settings; a unit may say one several times. */
+function settings(unit: string): (key: string) => readonly string[] {
+  const lines = readFileSync(join(root, "systemd", unit), "utf8").split("\n");
+  return (key) => lines.filter((line) => line.startsWith(`${key}=`)).map((line) => line.slice(key.length + 1));
+}
+
+describe("units", () => {
+  const agent = settings("ironmesh-agent.service");
+  const controlPlane = settings("ironmesh-control-plane.service");
+
+  it("keep the folders that the configurations name by default", () => {
+    assert.deepEqual(agent("StateDirectory"), [AGENT_DEFAULTS.stateDir.replace("/var/lib/", "")]);
+    assert.deepEqual(agent("RuntimeDirectory"), [AGENT_DEFAULTS.runDir.replace("/run/", "")]);
+    assert.deepEqual(controlPlane("StateDirectory"), [CONTROL_PLANE_DEFAULTS.stateDir.replace("/var/lib/", "")]);
+    assert.deepEqual(controlPlane("RuntimeDirectory"), [dirname(CONTROL_PLANE_DEFAULTS.apiSocket).replace("/run/", "")]);
+  });
+
+  it("run files that a clone has, with the file that the guide writes", () => {
+    const guide = readFileSync(join(root, "docs/getting-started.md"), "utf8");
+    for (const [command = ""] of [agent("ExecStart"), controlPlane("ExecStart")]) {
+      const words = command.split(" ");
+      const own = words.filter((word) => word.startsWith(CLONE)).map((word) => word.slice(CLONE.length));
+      assert.deepEqual(own, ["node_modules/.bin/node", "cli/main.ts"]);
+      for (const file of own) assert.ok(existsSync(join(root, file)), file);
+      assert.ok(guide.includes(`\`${words.at(-1)}\``), words.at(-1));
+    }
+  });
+
+  it("leave Envoy and its sockets to the next agent", () => {
+    assert.deepEqual(agent("KillMode"), ["process"]);
+    assert.deepEqual(agent("RuntimeDirectoryPreserve"), ["yes"]);
+  });
+
+  it("do not bring back an agent that left", () => {
+    assert.deepEqual(agent("Restart"), ["on-failure"]);
+  });
+});
