@@ -14,13 +14,14 @@ import type { ReportRequest } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { PROTO_REGISTRY } from "../proto/registry.ts";
 import { agentMetrics } from "./agent-metrics.ts";
 import { agentService } from "./agent-service.ts";
-import { ownCgroup, resolveBinding } from "./binding.ts";
+import { CGROUP_ROOTS, ownCgroup, resolveBinding } from "./binding.ts";
 import { buildReport } from "./build-report.ts";
 import { startCaptureControl } from "./capture-control.ts";
 import type { CaptureControl } from "./capture-control.ts";
 import { buildCaptureSpec } from "./capture-spec.ts";
 import { AGENT_DEFAULTS, parseHostPort, workloadName } from "./config.ts";
 import type { AgentConfig, HostPort } from "./config.ts";
+import { watchControlGroups } from "./control-group-watch.ts";
 import { connectControlPlane } from "./control-plane-link.ts";
 import { buildNameTable } from "./dns/name-table.ts";
 import { watchHostResolvers } from "./dns/resolv-conf.ts";
@@ -261,10 +262,11 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
   // What is taken through Envoy: last, when there is something to take it.
   if (config.capture.mode === "on") {
     const runner = createCommandRunner();
+    const controlGroups = tasks.own(watchControlGroups(CGROUP_ROOTS, () => capture?.poke()));
     capture = tasks.own(
       startCaptureControl({
         target: { runner, backend: config.capture.backend === "auto" ? await detectBackend(runner) : config.capture.backend, reverter: "process", recordPath: join(stateDir, "capture.json") },
-        wanted: () => wantedCapture({ config, relay, isEnvoyReady, outboundPorts, proxyUser, dnsPort: dns?.port ?? 0, managementPorts: [status.statusPort, status.readinessPort], logger }),
+        wanted: () => wantedCapture({ config, relay, isEnvoyReady, outboundPorts, proxyUser, dnsPort: dns?.port ?? 0, managementPorts: [status.statusPort, status.readinessPort], follow: controlGroups.follow }),
         confirm: async () => {
           if (!isEnvoyReady()) return false;
           if (relay?.upstream().phase !== "synced") return true;
@@ -346,7 +348,8 @@ interface WantedCaptureInput {
   readonly proxyUser: UserIds | undefined;
   readonly dnsPort: number;
   readonly managementPorts: readonly number[];
-  readonly logger: Logger;
+  /** Is told the control groups that bindings depend on. */
+  readonly follow: (cgroups: readonly string[]) => void;
 }
 
 /** What to capture now; undefined while Envoy does not serve it. */
@@ -356,11 +359,14 @@ async function wantedCapture(input: WantedCaptureInput): ReturnType<Parameters<t
   if (hostConfig === undefined || proxyUser === undefined || relay?.isEnvoyInSync() !== true || !isEnvoyReady()) return undefined;
   const matches = new Map<string, WorkloadMatch>();
   const stamps: string[] = [];
+  const cgroups: string[] = [];
   for (const entry of config.workloads) {
     const resolved = await resolveBinding(entry.bind);
     stamps.push(resolved.stamp);
+    if (resolved.cgroup !== undefined) cgroups.push(resolved.cgroup);
     if (resolved.match !== undefined) matches.set(workloadName(entry), resolved.match);
   }
+  input.follow(cgroups);
   const spec = buildCaptureSpec({ ...input, hostConfig, proxyUid: proxyUser.uid, agentUid: process.getuid?.() ?? 0, agentCgroup: await ownCgroup(), matches });
   return { spec, stamp: stamps.join("; ") };
 }

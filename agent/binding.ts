@@ -15,9 +15,12 @@ export interface ResolvedBinding {
   readonly stamp: string;
   /** Why there is no match. */
   readonly reason?: string;
+  /** The control group that decides, below the root, whether or not it exists now. */
+  readonly cgroup?: string;
 }
 
-const CGROUP_ROOTS = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+/** Where control groups of version 2 are: alone, or beside those of version 1. */
+export const CGROUP_ROOTS: readonly string[] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 const run = promisify(execFile);
 
 export async function resolveBinding(bind: WorkloadBinding): Promise<ResolvedBinding> {
@@ -27,9 +30,9 @@ export async function resolveBinding(bind: WorkloadBinding): Promise<ResolvedBin
   }
   if (bind.ports !== undefined) return { stamp: "ports", reason: "it is bound to ports, and only serves" };
   const cgroup = bind.cgroup ?? (await cgroupOfUnit(bind.systemdUnit ?? ""));
-  const inode = cgroup === undefined ? undefined : await inodeOf(cgroup);
-  if (cgroup === undefined || inode === undefined) return { stamp: "none", reason: `${bind.cgroup ?? bind.systemdUnit ?? ""} does not run` };
-  return { match: { cgroups: [cgroup] }, stamp: `cgroup ${cgroup} ${inode}` };
+  const inode = await inodeOf(cgroup);
+  if (inode === undefined) return { stamp: "none", reason: `${bind.cgroup ?? bind.systemdUnit ?? ""} does not run`, cgroup };
+  return { match: { cgroups: [cgroup] }, stamp: `cgroup ${cgroup} ${inode}`, cgroup };
 }
 
 /** This process's own cgroup (v2), without the leading slash; undefined where it is the root. */
@@ -39,14 +42,24 @@ export async function ownCgroup(): Promise<string | undefined> {
   return path === undefined || path.startsWith("..") ? undefined : path;
 }
 
-async function cgroupOfUnit(unit: string): Promise<string | undefined> {
+/** Where the unit is, or will be once it runs. */
+async function cgroupOfUnit(unit: string): Promise<string> {
+  let properties = new Map<string, string>();
   try {
-    const { stdout } = await run("systemctl", ["show", "--property=ControlGroup", "--value", "--", unit], { timeout: 5_000 });
-    const path = stdout.trim().replace(/^\//, "");
-    return path === "" ? undefined : path;
+    const { stdout } = await run("systemctl", ["show", "--property=ControlGroup", "--property=Slice", "--", unit], { timeout: 5_000 });
+    properties = new Map(stdout.split("\n").map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
   } catch {
-    return undefined;
+    // It has the place that most units have.
   }
+  const running = properties.get("ControlGroup") ?? "";
+  if (running !== "") return running.replace(/^\//, "");
+  return join(slicePath(properties.get("Slice") || "system.slice"), unit);
+}
+
+/** `a-b.slice` lies in `a.slice`, and `-.slice` is the root (systemd.slice(5)). */
+export function slicePath(slice: string): string {
+  const parts = slice.replace(/\.slice$/, "").split("-").filter((part) => part !== "");
+  return parts.map((_, index) => `${parts.slice(0, index + 1).join("-")}.slice`).join("/");
 }
 
 async function inodeOf(cgroup: string): Promise<number | undefined> {
