@@ -227,6 +227,9 @@ function keepLastKnownGood({ options, isGood, revision, all }: KeepOptions): Clo
     async close() {
       cancel?.();
       await saving;
+      // A host that is shut down comes up with what it had, however recent that is.
+      const isSettled = goodSince?.revision === revision() && clock.now() - goodSince.atMs >= SETTLED_MS;
+      if (isGood() && isSettled && revision() !== savedRevision) await lastKnownGood.save(all(), clock.now());
     },
   };
 }
