@@ -24,7 +24,7 @@ export const ROOMS: readonly Room[] = [
     reason: "the control plane meets the agent and the CA only over the wire",
   },
   { name: "ca", mayImport: ["base", "model", "proto", "store"], reason: "signs on grants, never on what discovery says" },
-  { name: "systemd", mayImport: ["base"], reason: "units, and what systemd hands to services: nothing of the mesh" },
+  { name: "systemd", mayImport: ["base"], reason: "units, and what they are rendered from: nothing of the mesh" },
   {
     name: "agent",
     mayImport: ["base", "model", "proto", "xds", "systemd"],

@@ -7,6 +7,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Closable } from "../base/task-group.ts";
 import { applyCapture, applyCaptureWithConfirm, recoverCapture, revertCapture, verifyCapture } from "./interception/apply.ts";
 import type { CaptureTarget } from "./interception/apply.ts";
+import { keepBootGuard } from "./interception/boot-guard.ts";
 import type { CaptureSpec } from "./interception/capture-spec.ts";
 import { planCapture } from "./interception/plan.ts";
 import type { CapturePlan } from "./interception/plan.ts";
@@ -96,6 +97,7 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
       enter("reverted", "the host could not be confirmed to be well under the new rules");
       return;
     }
+    await keepBootGuard(target, plan.value);
     refused = undefined;
     applied = { plan: plan.value, stamp: want.stamp };
     logger.info({ outbound: want.spec.outbound.map(({ workload }) => workload), inbound: want.spec.inbound.map(({ port }) => port), backend: target.backend }, "capture rules are in force");
@@ -137,6 +139,7 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
     poke: look,
     async remove() {
       await stop();
+      await keepBootGuard(target, undefined);
       await revertCapture(target, { guard: "remove", drainTimeoutMs: drainMs });
       enter("off");
     },

@@ -46,6 +46,8 @@ while :; do
   trap 'read -r leader < /proc/$child/task/$child/children; kill -KILL $leader $child; exit' TERM
   wait "$child"; code=$?
   [ "$code" = ${REBOOT} ] || exit "$code"
+  # What the machine would lose, the network namespace keeps.
+  nft flush ruleset; ip link set lo down; ip link set lo up
 done
 `;
 

@@ -64,7 +64,7 @@ export async function startBootedMesh(image: string, mesh: string, workloads: Ho
   try {
     await control.write("/etc/ironmesh/control-plane.yaml", "configDir: /etc/ironmesh/mesh\n");
     await control.write("/etc/ironmesh/mesh/mesh.yaml", mesh);
-    await installUnit(control, "ironmesh-control-plane");
+    await installUnits(control, ["ironmesh-control-plane"]);
     await waitUntil(() => ironmesh("get config"), { what: "the control plane's API" });
     await Promise.all(
       [vm1, vm2].map(async (host) => {
@@ -86,9 +86,10 @@ export function tokenIn(printed: string): string {
   return printed.split("\n")[0]?.trim() ?? "";
 }
 
-/** As the guide says it: a copy of the unit, enabled and started. */
-async function installUnit(host: BootedHost, name: string): Promise<void> {
-  await host.shell(`cp ${PROJECT}/systemd/${name}.service /etc/systemd/system/ && systemctl enable --now ${name}`);
+/** As the guide says it: copies of the units, the first enabled and started. */
+async function installUnits(host: BootedHost, names: readonly string[]): Promise<void> {
+  const files = names.map((name) => `${PROJECT}/systemd/${name}.service`).join(" ");
+  await host.shell(`cp ${files} /etc/systemd/system/ && systemctl enable --now ${names[0] ?? ""}`);
 }
 
 interface JoinOptions {
@@ -104,7 +105,7 @@ async function joinHost(host: BootedHost, { address, token, workloads }: JoinOpt
   const config = { controlPlane: { address }, joinTokenFile: "/etc/ironmesh/token", envoy: { path: `${ENVOY_FOLDER}/envoy`, drainSeconds: 1 }, dns: { mode: "capture" }, workloads };
   // JSON is YAML.
   await host.write("/etc/ironmesh/agent.yaml", JSON.stringify(config));
-  await installUnit(host, "ironmesh-agent");
+  await installUnits(host, ["ironmesh-agent", "ironmesh-guard"]);
   await waitUntilReady(host);
 }
 
@@ -128,7 +129,7 @@ export async function matchesControlGroups(host: BootedHost): Promise<boolean> {
 
 /** The last of what the project's services logged. */
 export async function journalOf(host: BootedHost): Promise<string> {
-  const { stdout } = await host.run("journalctl", ["-o", "cat", "-n", "40", "-u", "ironmesh-*"]);
+  const { stdout } = await host.run("sh", ["-c", `journalctl -o cat -u 'ironmesh-*' | grep -v '"authority"' | tail -n 40`]);
   return `── ${host.name}\n${stdout}`;
 }
 
@@ -137,9 +138,14 @@ export function applicationUnit(options: LabApplicationOptions): string {
   return unitText(`${NODE} ${PROJECT}/test/support/lab-application.mjs '${JSON.stringify(options)}'`);
 }
 
+/** A command that asks `url` for ever, and prints a line for each answer. */
+export function clientCommand(url: string): string {
+  return `${NODE} ${PROJECT}/test/support/booted-client.mjs ${url}`;
+}
+
 /** The text of a unit that asks `url` for ever, and writes its answers to a file of the unit's name. */
 export function clientUnit(name: string, url: string, user: string): string {
-  return unitText(`${NODE} ${PROJECT}/test/support/booted-client.mjs ${url}`, `User=${user}\nStandardOutput=append:${answersPath(name)}\n`);
+  return unitText(clientCommand(url), `User=${user}\nStandardOutput=append:${answersPath(name)}\n`);
 }
 
 function unitText(command: string, more = ""): string {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { bootedImagePath } from "../support/booted-image.ts";
 import type { BootedHost } from "../support/booted-host.ts";
-import { answersSince, applicationUnit, clientUnit, countAnswers, journalOf, matchesControlGroups, startBootedMesh, waitUntilReady } from "../support/booted-mesh.ts";
+import { answersSince, applicationUnit, clientCommand, clientUnit, countAnswers, journalOf, matchesControlGroups, startBootedMesh, waitUntilReady } from "../support/booted-mesh.ts";
 import type { BootedMesh, ClientAnswer } from "../support/booted-mesh.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
@@ -201,7 +201,7 @@ async function mainPid(host: BootedHost, unit: string): Promise<string> {
 
   describe("the units", () => {
     it("have no fault that systemd finds", async () => {
-      for (const [host, unit] of [[mesh.control, "ironmesh-control-plane"], [mesh.vm1, "ironmesh-agent"]] as const) {
+      for (const [host, unit] of [[mesh.control, "ironmesh-control-plane"], [mesh.vm1, "ironmesh-agent"], [mesh.vm1, "ironmesh-guard"]] as const) {
         const { code, stdout, stderr } = await host.run("systemd-analyze", ["verify", `/etc/systemd/system/${unit}.service`]);
         assert.equal(`${code} ${stdout}${stderr}`, "0 ", unit);
       }
@@ -212,6 +212,18 @@ async function mainPid(host: BootedHost, unit: string): Promise<string> {
       const direct = `http://${mesh.vm2.addresses.v4}:9080/`;
       await waitUntil(async () => (await callerOf(mesh.vm1, asUnit([], direct))).startsWith("exit code"), { what: "plaintext to be refused" });
       assert.equal(await callerOf(mesh.vm1, asUser("person", REVIEWS)), identity("person"));
+    });
+
+    it("keep it closed while the host boots, before there is an agent", async () => {
+      const { vm1, vm2 } = mesh;
+      await vm1.shell(`systemd-run --quiet --unit=prober --property=StandardOutput=append:/var/log/prober.answers ${clientCommand(`http://${vm2.addresses.v4}:9080/`)}`);
+      await vm2.reboot();
+      await waitUntilReady(vm2);
+      await answersFrom(await countAnswers(vm1, "web"), "web");
+      await vm1.shell("systemctl stop prober");
+      const answers = await answersSince(vm1, "prober", 0);
+      assert.ok(answers.length > ENOUGH);
+      assert.equal(answers.filter(({ status }) => status !== undefined).length, 0, `of ${answers.length} tries`);
     });
   });
 });
