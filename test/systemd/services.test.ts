@@ -216,6 +216,8 @@ async function mainPid(host: BootedHost, unit: string): Promise<string> {
 
     it("keep it closed while the host boots, before there is an agent", async () => {
       const { vm1, vm2 } = mesh;
+      const isGuarded = async (): Promise<boolean> => (await vm2.run("grep", ["-q", "only through the proxy", "/var/lib/ironmesh/boot-guard.nft"])).code === 0;
+      await waitUntil(isGuarded, { what: "the rules on disk" });
       await vm1.shell(`systemd-run --quiet --unit=prober --property=StandardOutput=append:/var/log/prober.answers ${clientCommand(`http://${vm2.addresses.v4}:9080/`)}`);
       await vm2.reboot();
       await waitUntilReady(vm2);

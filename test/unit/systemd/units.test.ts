@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { AGENT_DEFAULTS } from "../../../agent/config.ts";
+import { BOOT_GUARD_FILE } from "../../../agent/interception/boot-guard.ts";
 import { CONTROL_PLANE_DEFAULTS } from "../../../cli/control-plane/config.ts";
 
 const root = join(import.meta.dirname, "../../..");
@@ -38,6 +39,11 @@ describe("units", () => {
   it("leave Envoy and its sockets to the next agent", () => {
     assert.deepEqual(agent("KillMode"), ["process"]);
     assert.deepEqual(agent("RuntimeDirectoryPreserve"), ["yes"]);
+  });
+
+  it("are enabled together: the agent's, and the one that keeps ports closed until it runs", () => {
+    assert.deepEqual(agent("Also"), ["ironmesh-guard.service"]);
+    assert.deepEqual(settings("ironmesh-guard.service")("ExecStart"), [`/usr/sbin/nft -f ${AGENT_DEFAULTS.stateDir}/${BOOT_GUARD_FILE}`]);
   });
 
   it("do not bring back an agent that left", () => {
