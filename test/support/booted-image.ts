@@ -11,13 +11,14 @@ const PACKAGES = ["systemd", "systemd-sysv", "dbus", "iproute2", "nftables", "ip
 const LEFT_OUT = ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*"];
 const UNNEEDED = ["var/lib/apt/lists", "var/cache/apt", "usr/share/doc", "usr/share/locale", "etc/hostname"];
 
-const NEEDED_COMMANDS = ["mmdebstrap", "systemd-nspawn"];
+const BUILDER = "mmdebstrap";
+const BOOTER = "systemd-nspawn";
 const HEARTBEAT_MS = 10_000;
 
 /** A root folder of a small Debian with systemd, which hosts share and never write to; undefined where it could not be built. */
 export function bootedImagePath(): string | undefined {
   const path = imagePath();
-  return existsSync(path) && missingCommands().length === 0 ? path : undefined;
+  return existsSync(path) && hasCommand(BOOTER) ? path : undefined;
 }
 
 /**
@@ -26,13 +27,14 @@ export function bootedImagePath(): string | undefined {
  * it are skipped.
  */
 export async function ensureBootedImage(say: (text: string) => void = console.log): Promise<void> {
-  const missing = missingCommands();
+  const target = imagePath();
+  const isThere = existsSync(target);
+  const missing = (isThere ? [BOOTER] : [BUILDER, BOOTER]).filter((command) => !hasCommand(command));
   if (missing.length > 0) {
     say(`  booted hosts: there is no ${missing.join(" and no ")} here, so their tests are skipped (apt-get install mmdebstrap systemd-container)`);
     return;
   }
-  const target = imagePath();
-  if (existsSync(target)) return;
+  if (isThere) return;
   mkdirSync(cacheFolder(), { recursive: true });
   removeOutdated();
   // Renamed to its place when it is whole.
@@ -100,6 +102,6 @@ function cacheFolder(): string {
   return process.env["IRONMESH_CACHE"] ?? "/var/cache/ironmesh";
 }
 
-function missingCommands(): readonly string[] {
-  return NEEDED_COMMANDS.filter((command) => spawnSync("sh", ["-c", 'command -v "$1"', "sh", command]).status !== 0);
+function hasCommand(command: string): boolean {
+  return spawnSync("sh", ["-c", 'command -v "$1"', "sh", command]).status === 0;
 }

@@ -48,7 +48,7 @@ async function mainPid(host: BootedHost, unit: string): Promise<string> {
   return (await host.shell(`systemctl show --property=MainPID --value ${unit}`)).trim();
 }
 
-(image === undefined ? describe.skip : describe)("a mesh of systemd's services", () => {
+(image === undefined ? describe.skip : describe)(image === undefined ? "a mesh of systemd's services (no image of a host to boot)" : "a mesh of systemd's services", () => {
   let mesh: BootedMesh;
 
   /** The client's answers from now until it had enough good ones. */
