@@ -43,6 +43,8 @@ export const issueCodes = {
   IM0201: { severity: "error", title: "defined twice, in two sources", explanation: "The same kind, namespace and name comes from a file and from `apply`. The file is in force." },
   IM0202: { severity: "error", title: "defined twice, in files", explanation: "The same kind, namespace and name is written twice. The first by file name is in force." },
   IM0203: { severity: "error", title: "unreadable", explanation: "A file or the directory cannot be read. What it said before stays in force." },
+  IM0204: { severity: "error", title: "empty file", explanation: "A file that said something is empty, as while it is being written. What it said before stays in force until it says something else, or is deleted." },
+  IM0205: { severity: "error", title: "empty directory", explanation: "The configuration directory holds no YAML file, as while its file system is not mounted. What its files said before stays in force. Where nothing is meant to be in force, a file with a comment says so." },
   IM0210: { severity: "warning", title: "unknown host", explanation: "No service of the mesh has the host; requests that are routed there fail." },
   IM0211: { severity: "warning", title: "unknown subset", explanation: "No DestinationRule defines the subset; requests that are routed there fail." },
   IM0212: { severity: "warning", title: "two VirtualServices for a host", explanation: "One VirtualService speaks for a host in the mesh; the other is not in force for it." },

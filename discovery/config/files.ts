@@ -1,14 +1,11 @@
 import { type FSWatcher, watch } from "node:fs";
-import { readdir, readFile, realpath, stat } from "node:fs/promises";
+import { readdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { yamlLimits } from "../../api/yaml-value.ts";
-import { parseDocuments } from "../../api/document.ts";
-import { issueCodes } from "../../api/issue-codes.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { type CodedError, messageOf } from "../../base/coded-error.ts";
 import { SourceCollection } from "../../base/collection.ts";
-import type { Issue } from "../../base/issue.ts";
 import { configError } from "./errors.ts";
+import { type FileLook, problemUnit, readFileUnit, type SeenFile } from "./file-unit.ts";
 import type { ConfigSource, ConfigUnit } from "./unit.ts";
 
 export interface ConfigFilesOptions {
@@ -17,6 +14,8 @@ export interface ConfigFilesOptions {
   readonly clock?: Clock;
   /** Quiet time after a change before files are read: an editor writes in several steps. */
   readonly debounceMs?: number;
+  /** A file that takes something away is believed when it has stood unchanged for this long. */
+  readonly settleMs?: number;
   /** Files are looked at this often without any notification too: notifications get lost. */
   readonly rescanMs?: number;
   /** Told when the directory cannot be read (nothing changes then), and with undefined when it can again. */
@@ -32,34 +31,34 @@ export interface ConfigFiles extends ConfigSource {
 const MAX_FILES = 20_000;
 const MAX_DEPTH = 16;
 
-interface Seen {
-  readonly fingerprint: string;
-  readonly unit: ConfigUnit;
-}
-
 /**
  * Reads the directory, then follows it.
  *
  * @throws CodedError MESH_CONFIG_DIRECTORY where the directory cannot be read at the start
  */
 export async function watchConfigFiles(options: ConfigFilesOptions): Promise<ConfigFiles> {
-  const { directory, clock = systemClock, debounceMs = 200, rescanMs = 10_000, onProblem } = options;
+  const { directory, clock = systemClock, debounceMs = 200, settleMs = 2_000, rescanMs = 10_000, onProblem } = options;
   const units = new SourceCollection<ConfigUnit>();
-  const seen = new Map<string, Seen>();
+  const seen = new Map<string, SeenFile>();
   const closing = new AbortController();
   let hasProblem = false;
   let running: Promise<void> | undefined;
   let isAsked = false;
   let watcher: FSWatcher | undefined;
   let cancelDebounce: (() => void) | undefined;
+  let cancelSettle: (() => void) | undefined;
   let cancelRescan: (() => void) | undefined;
 
   const look = async (): Promise<void> => {
-    const present = await readUnits(directory, seen);
+    const present = await readUnits(directory, seen, { nowMs: clock.now(), settleMs });
     if (closing.signal.aborted) return;
-    units.replaceAll(new Map([...present].map(([name, { unit }]) => [name, unit])));
+    const read = [...present].map(([name, { unit }]): [string, ConfigUnit] => [name, unit]);
+    units.replaceAll(new Map(read.length === 0 ? [["", emptyDirectory(directory)]] : read));
     seen.clear();
     for (const [name, entry] of present) seen.set(name, entry);
+    cancelSettle?.();
+    cancelSettle = undefined;
+    if ([...present.values()].some(({ doubted }) => doubted !== undefined)) cancelSettle = clock.after(settleMs, rescanQuietly);
   };
   // One look at a time; a request during one is answered by the next.
   const rescan = (): Promise<void> => {
@@ -126,6 +125,7 @@ export async function watchConfigFiles(options: ConfigFilesOptions): Promise<Con
       closing.abort();
       watcher?.close();
       cancelDebounce?.();
+      cancelSettle?.();
       cancelRescan?.();
       await running?.catch(() => undefined);
     },
@@ -140,12 +140,17 @@ function unreadable(directory: string, cause: unknown): CodedError {
   });
 }
 
+/** It is what a directory looks like while its file system is not mounted. */
+function emptyDirectory(directory: string): ConfigUnit {
+  return problemUnit(directory, "", "IM0205", "holds no YAML file", "mount it, or put a file with a comment there if nothing is meant to be in force");
+}
+
 /** @throws where a directory cannot be read: a look that misses files must not remove what they say */
-async function readUnits(directory: string, seen: ReadonlyMap<string, Seen>): Promise<Map<string, Seen>> {
-  const present = new Map<string, Seen>();
+async function readUnits(directory: string, seen: ReadonlyMap<string, SeenFile>, look: FileLook): Promise<Map<string, SeenFile>> {
+  const present = new Map<string, SeenFile>();
   for (const name of (await listFiles(await realpath(directory), "", 0)).sort()) {
     const path = join(directory, name);
-    const entry = await readUnit(path, name, seen.get(name));
+    const entry = await readFileUnit(path, name, seen.get(name), look);
     if (entry !== undefined) present.set(name, entry);
   }
   return present;
@@ -167,30 +172,4 @@ async function listFiles(root: string, folder: string, depth: number): Promise<s
 /** Not what editors leave beside a file: `.x.yaml.swp`, `#x.yaml#`, `x.yaml~`. */
 function isConfigFile(name: string): boolean {
   return /\.ya?ml$/.test(name) && !/^[.#~]/.test(name);
-}
-
-/** Undefined for a file that is gone, or is a link to a directory. */
-async function readUnit(path: string, name: string, before: Seen | undefined): Promise<Seen | undefined> {
-  try {
-    const status = await stat(path, { bigint: true });
-    if (!status.isFile()) return undefined;
-    const { mtimeNs, ctimeNs, size, ino } = status;
-    const fingerprint = [mtimeNs, ctimeNs, size, ino].join(":");
-    if (before?.fingerprint === fingerprint && before.unit.problem === undefined) return before;
-    // UTF-8 takes at most four bytes for a character; the parser judges the exact length.
-    if (size > BigInt(yamlLimits.length) * 4n) throw new Error("the file is too large");
-    const { documents } = parseDocuments(await readFile(path, "utf8"), path, "files");
-    return { fingerprint, unit: { origin: "files", name, documents } };
-  } catch (failure) {
-    if (failure instanceof Error && "code" in failure && failure.code === "ENOENT") return undefined;
-    const problem: Issue = {
-      code: "IM0203",
-      severity: issueCodes.IM0203.severity,
-      message: `cannot be read: ${messageOf(failure)}`,
-      path: "",
-      remedy: "check its permissions",
-      position: { file: path, line: 1, column: 1 },
-    };
-    return { fingerprint: "", unit: { origin: "files", name, documents: [], problem } };
-  }
 }

@@ -30,7 +30,8 @@ interface Claim {
  * Decides what is in force, from everything that all sources say now and what
  * was in force before. Files come before the store, and files go by name. A
  * rejected resource keeps its last good value; one that nobody mentions any
- * more is gone, unless the file that held it cannot be fully read.
+ * more is gone, unless the file that held it cannot be fully read, or the whole
+ * directory is empty.
  */
 export function mergeConfig(units: readonly ConfigUnit[], before: ReadonlyMap<ResourceKey, GoodResource>, nowMs: number): MergedConfig {
   const ordered = [...units].sort(compareUnits);
@@ -39,7 +40,10 @@ export function mergeConfig(units: readonly ConfigUnit[], before: ReadonlyMap<Re
   const obscured = new Set<string>();
   for (const unit of ordered) {
     if (unit.problem !== undefined) {
-      obscured.add(unitId(unit));
+      const concerned = [...before.values()].map((good) => good.unit).filter((known) => unit.name === "" && known.startsWith(unitId(unit)));
+      // A source that is empty, and of which nothing is in force, is just empty.
+      if (unit.name === "" && concerned.length === 0) continue;
+      for (const id of [unitId(unit), ...concerned]) obscured.add(id);
       statuses.set(`unit/${unitId(unit)}`, anonymousStatus(unit, unit.problem.position ?? startOf(unit), [unit.problem]));
     }
     for (const document of unit.documents) {

@@ -10,7 +10,7 @@ export type ConfigOrigin = (typeof CONFIG_ORIGINS)[number];
 /** What stands and falls together in a source: one file, or one stored resource. */
 export interface ConfigUnit {
   readonly origin: ConfigOrigin;
-  /** Unique in its origin: a path within the directory, or a resource key. */
+  /** Unique in its origin: a path within the directory, or a resource key; empty for the source as a whole, which can only have a problem. */
   readonly name: string;
   readonly documents: readonly ParsedDocument[];
   /** Why it could not be read; what it said before stays in force. */

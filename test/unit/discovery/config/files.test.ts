@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Config, startConfig } from "../../../../discovery/config/config.ts";
+import { type ConfigFiles, watchConfigFiles } from "../../../../discovery/config/files.ts";
+import { createLastGood } from "../../../../discovery/config/last-good.ts";
+import { createMemoryStore } from "../../../../store/memory.ts";
+import { createManualClock } from "../../../support/manual-clock.ts";
+
+const SETTLE_MS = 2_000;
+
+describe("configuration files that are being written", () => {
+  const clock = createManualClock();
+  let store = createMemoryStore();
+  let directory: string;
+  let files: ConfigFiles;
+  let config: Config;
+  let close: () => Promise<void>;
+
+  async function start(): Promise<void> {
+    const lastGood = createLastGood({ store, clock });
+    files = await watchConfigFiles({ directory, clock, settleMs: SETTLE_MS });
+    config = await startConfig({ sources: [files], lastGood, clock });
+    close = async () => {
+      await config.close();
+      await files.close();
+      await lastGood.close();
+    };
+  }
+
+  beforeEach(async () => {
+    store = createMemoryStore();
+    directory = await mkdtemp(join(tmpdir(), "ironmesh-files-"));
+    await write(entry("a"), entry("b"), entry("c"));
+    await start();
+  });
+  afterEach(async () => {
+    await close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  const entry = (name: string, address = "192.0.2.1"): string => `apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: ${name}}\nspec: {address: ${address}}\n`;
+  const write = (...documents: string[]): Promise<void> => writeFile(join(directory, "mesh.yaml"), documents.join("---\n"));
+  const inForce = (): string => [...config.resources.entries().values()].map(({ metadata }) => metadata.name).sort().join("");
+  const addressOfA = (): unknown => (config.resources.get("WorkloadEntry/default/a")?.spec as { address?: string } | undefined)?.address;
+  const issues = (): string[] => [...new Set([...config.statuses.entries().values()].flatMap((status) => status.issues.map(({ code }) => code)))].sort();
+
+  it("keep what they said while they are empty or hold the first part", async () => {
+    await write("");
+    await files.rescan();
+    clock.advance(10 * SETTLE_MS);
+    await files.rescan();
+    assert.deepEqual([inForce(), issues()], ["abc", ["IM0203", "IM0204"]]);
+    await write(entry("a", "192.0.2.7"));
+    await files.rescan();
+    assert.equal(inForce(), "abc");
+    await write(entry("a", "192.0.2.7"), entry("b"), entry("c"));
+    await files.rescan();
+    assert.deepEqual([inForce(), addressOfA(), issues()], ["abc", "192.0.2.7", []]);
+  });
+
+  it("take something away once they have not changed for a while", async () => {
+    await write(entry("a", "192.0.2.7"), entry("b"));
+    await files.rescan();
+    clock.advance(SETTLE_MS - 1);
+    await files.rescan();
+    assert.deepEqual([inForce(), addressOfA()], ["abc", "192.0.2.1"]);
+    await write(entry("a", "192.0.2.8"), entry("b"));
+    await files.rescan();
+    clock.advance(SETTLE_MS - 1);
+    await files.rescan();
+    assert.equal(inForce(), "abc", "it changed in the meantime");
+    clock.advance(1);
+    await files.rescan();
+    assert.deepEqual([inForce(), addressOfA()], ["ab", "192.0.2.8"]);
+  });
+
+  it("say nothing more when they are deleted and others are there", async () => {
+    await writeFile(join(directory, "other.yaml"), entry("d"));
+    await rm(join(directory, "mesh.yaml"));
+    await files.rescan();
+    assert.deepEqual([inForce(), issues()], ["d", []]);
+  });
+
+  it("are believed to be elsewhere while there is none at all, also after a restart", async () => {
+    await rm(join(directory, "mesh.yaml"));
+    await files.rescan();
+    assert.deepEqual([inForce(), issues()], ["abc", ["IM0203", "IM0205"]]);
+    await close();
+    await start();
+    assert.deepEqual([inForce(), issues()], ["abc", ["IM0203", "IM0205"]]);
+    await writeFile(join(directory, "nothing.yaml"), "# nothing is meant to be in force\n");
+    await files.rescan();
+    assert.deepEqual([inForce(), issues()], ["", []]);
+  });
+});
