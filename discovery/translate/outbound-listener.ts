@@ -29,8 +29,8 @@ type AccessLogs = ReturnType<typeof accessLogs>;
  */
 const TLS_PORTS: readonly number[] = [443, 465, 636, 853, 990, 993, 995, 5061, 5671, 6443, 6514, 8443, 8883, 9093, 9443];
 
-/** The like of HTTP: looked at whether or not somebody declares a host outside of the mesh on it. */
-const HTTP_PORTS: readonly number[] = [80];
+/** The like of HTTP: usual ports of servers of which the client speaks first, looked at whether or not a host outside of the mesh is declared there. */
+const HTTP_PORTS: readonly number[] = [80, 3000, 5000, 8000, 8008, 8080, 8081, 8082, 8090, 8888, 9000, 9090, 9200];
 
 /** What the HTTP inspector calls HTTP. */
 const HTTP_APPLICATIONS: readonly string[] = ["http/1.0", "http/1.1", "h2c"];
