@@ -94,12 +94,12 @@ export const FENCES: readonly Fence[] = [
   { package: "systeminformation", allowedIn: ["agent"], reason: "host facts" },
   {
     package: "yaml",
-    allowedIn: ["agent/config-issues.ts", "api/yaml-value.ts", "base/config-file.ts", "cli", "demo", "discovery/config"],
+    allowedIn: ["api/yaml-value.ts", "base/config-file.ts", "cli", "demo", "discovery/config"],
     reason: "where people's files are read, and where a terminal shows them",
   },
   {
     package: "zod",
-    allowedIn: ["agent/probe.ts", "agent/config-issues.ts", "agent/config.ts", "api/mesh-config.ts", "base/config-file.ts", "ca", "cli", "discovery"],
+    allowedIn: ["agent/probe.ts", "agent/config.ts", "api/mesh-config.ts", "base/config-file.ts", "ca", "cli", "discovery"],
     reason: "where something from outside becomes typed: configuration, requests, stored records",
   },
 ];

@@ -2,10 +2,9 @@ import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { z } from "zod";
 
+import { type ConfigConflict, type ConfigFile, parseConfigFile } from "../base/config-file.ts";
 import type { Issue } from "../base/issue.ts";
-import { err, ok } from "../base/result.ts";
 import type { Result } from "../base/result.ts";
-import { readYaml } from "./config-issues.ts";
 
 /**
  * Every name, port and default of the agent. Ports: 15006 takes captured
@@ -175,13 +174,11 @@ export function workloadName(config: WorkloadConfig): string {
  * @param file only names the file in issues
  */
 export function parseAgentConfig(text: string, file: string): Result<AgentConfig, readonly Issue[]> {
-  const document = readYaml(text, file);
-  if (!document.ok) return document;
-  const parsed = schema.safeParse(document.value.data ?? {});
-  if (!parsed.success) return err(document.value.issuesOf(parsed.error));
-  const conflicts = findConflicts(parsed.data).map(([path, message, remedy]) => document.value.issueAt(path, message, remedy));
-  return conflicts.length === 0 ? ok(parsed.data) : err(conflicts);
+  return parseConfigFile(AGENT_CONFIG_FILE, text, file);
 }
+
+/** The host's YAML. */
+export const AGENT_CONFIG_FILE: ConfigFile<AgentConfig> = { schema, reference: "docs/reference/agent-config.md", conflicts: findConflicts };
 
 /** JSON Schema (2020-12) of the file, for editors. */
 export function agentConfigJsonSchema(): Record<string, unknown> {
@@ -213,11 +210,8 @@ function isCidr(text: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128));
 }
 
-type Conflict = readonly [path: readonly (string | number)[], message: string, remedy: string];
-
-/** What no single field shows. */
-function findConflicts(config: AgentConfig): Conflict[] {
-  const conflicts: Conflict[] = [];
+function findConflicts(config: AgentConfig): ConfigConflict[] {
+  const conflicts: ConfigConflict[] = [];
   const [first, last] = config.ports.outboundRange;
   const needed = 2 * config.workloads.length;
   if (last - first + 1 < Math.max(2, needed)) {

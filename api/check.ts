@@ -2,7 +2,7 @@ import type { FieldPath, Finding, Report } from "./finding.ts";
 import { issueCodes } from "./issue-codes.ts";
 import { portNameProblem } from "./name.ts";
 import type { ChoiceSchema, Field, ListSchema, MapSchema, NumberSchema, ObjectSchema, Schema } from "./schema.ts";
-import { nearestName } from "./suggestion.ts";
+import { nearestName } from "../base/suggestion.ts";
 
 /** Reports all that keeps `value` from being what the schema describes. */
 export function checkValue(schema: Schema, value: unknown, path: FieldPath, report: Report): void {

@@ -6,7 +6,7 @@ import { structuralErrors } from "./istio-schema.ts";
 import { kinds, type KindDefinition, unsupportedKinds } from "./kinds.ts";
 import { checkMetadata, readIdentity, readMetadata } from "./metadata.ts";
 import { type AnyResource, resourceKey, type ResourceKey } from "./resource.ts";
-import { nearestName } from "./suggestion.ts";
+import { nearestName } from "../base/suggestion.ts";
 import { parseYaml, type Place, type YamlDocument } from "./yaml-value.ts";
 
 /** One document of a file, or one item of a `kind: List`, and what became of it. */

@@ -1,5 +1,5 @@
 import type { Problem } from "./finding.ts";
-import { nearestName } from "./suggestion.ts";
+import { nearestName } from "../base/suggestion.ts";
 
 /** By number. Source: grpc.github.io/grpc/core/md_doc_statuscodes.html */
 const STATUSES: readonly string[] = [

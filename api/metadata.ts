@@ -3,7 +3,7 @@ import type { Problem, Report } from "./finding.ts";
 import type { KindDefinition } from "./kinds.ts";
 import { dnsLabelProblem, labelKeyProblem, labelValueProblem, resourceNameProblem } from "./name.ts";
 import type { Metadata } from "./resource.ts";
-import { nearestName } from "./suggestion.ts";
+import { nearestName } from "../base/suggestion.ts";
 
 export const DEFAULT_NAMESPACE = "default";
 

@@ -1,5 +1,5 @@
 import type { Problem } from "./finding.ts";
-import { nearestName } from "./suggestion.ts";
+import { nearestName } from "../base/suggestion.ts";
 
 /** Source: envoyproxy.io, router filter, x-envoy-retry-on and x-envoy-retry-grpc-on. */
 const CONDITIONS: readonly string[] = [

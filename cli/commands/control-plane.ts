@@ -11,8 +11,8 @@ export function addControlPlane(program: Command, context: CliContext): void {
     .requiredOption("-c, --config <file>", "configuration file")
     .addHelpText("after", "\nExample:\n  ironmesh control-plane --config /etc/ironmesh/control-plane.yaml")
     .action(async (options: { config: string }) => {
-      const [{ startControlPlane }, { controlPlaneSchema }] = await Promise.all([import("../control-plane/app.ts"), import("../control-plane/config.ts")]);
-      const config = await readConfig(controlPlaneSchema, options.config, context);
+      const [{ startControlPlane }, { CONTROL_PLANE_CONFIG_FILE }] = await Promise.all([import("../control-plane/app.ts"), import("../control-plane/config.ts")]);
+      const config = await readConfig(CONTROL_PLANE_CONFIG_FILE, options.config, context);
       if (config === undefined) return;
       const logger = context.logger(config.log.level);
       const controlPlane = await startControlPlane(config, logger);

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { meshConfigSchema } from "../../api/mesh-config.ts";
+import type { ConfigFile } from "../../base/config-file.ts";
 import { caConfigSchema } from "../../ca/config.ts";
 import { LIVENESS_DEFAULTS } from "../../discovery/registry/agents/registry.ts";
 
@@ -62,3 +63,5 @@ export const controlPlaneSchema = z.strictObject({
 
 /** The control plane's configuration file, parsed. */
 export type ControlPlaneConfig = z.infer<typeof controlPlaneSchema>;
+
+export const CONTROL_PLANE_CONFIG_FILE: ConfigFile<ControlPlaneConfig> = { schema: controlPlaneSchema, reference: "docs/reference/control-plane-config.md" };

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 
 import { agentConfigJsonSchema, parseAgentConfig, parseHostPort, workloadName } from "../../../agent/config.ts";
-import { KNOWN_FIELDS } from "../../../agent/config-issues.ts";
 import { formatIssue } from "../../../base/issue.ts";
 
 const minimal = "controlPlane:\n  address: cp.example:15012\n";
@@ -33,22 +32,22 @@ describe("agent configuration", () => {
 
   it("rejects an unknown field with its place and the likely meaning", () => {
     assert.deepEqual(rejected(`${minimal}envoy:\n  usr: proxy\n`), [
-      "agent.yaml:4:3: error IM0902 envoy.usr: unknown field (did you mean user?)",
+      "agent.yaml:4:3: error IM0002 envoy.usr: unknown field (did you mean user?)",
     ]);
   });
 
   it("collects all issues, each at its own line", () => {
     const issues = rejected("controlPlane: {}\nworkloads:\n- group: reviews\n  bind: {uid: 1, ports: [80]}\ndns:\n  mode: always\n");
     assert.equal(issues.length, 4);
-    assert.match(issues[0] ?? "", /^agent\.yaml:1:1: error IM0903 controlPlane\.address: is missing/);
+    assert.match(issues[0] ?? "", /^agent\.yaml:1:1: error IM0003 controlPlane\.address: is missing/);
     assert.match(issues[1] ?? "", /^agent\.yaml:3:3: .*workloads\[0\]\.group: must read NAMESPACE\/NAME/);
     assert.match(issues[2] ?? "", /^agent\.yaml:4:3: .*exactly one of uid, systemdUnit, cgroup, ports/);
     assert.match(issues[3] ?? "", /^agent\.yaml:6:3: .*dns\.mode/);
   });
 
   it("reports broken YAML and duplicate keys with their line", () => {
-    assert.match(rejected("controlPlane: [")[0] ?? "", /^agent\.yaml:1:\d+: error IM0901 /);
-    assert.match(rejected(`${minimal}log: {}\nlog: {}\n`)[0] ?? "", /^agent\.yaml:4:1: error IM0901 .*unique/);
+    assert.match(rejected("controlPlane: [")[0] ?? "", /^agent\.yaml:1:\d+: error IM0001 /);
+    assert.match(rejected(`${minimal}log: {}\nlog: {}\n`)[0] ?? "", /^agent\.yaml:4:1: error IM0001 .*unique/);
     assert.match(rejected("")[0] ?? "", /controlPlane: is missing/);
   });
 
@@ -67,18 +66,15 @@ describe("agent configuration", () => {
     });
   }
 
-  it("describes every field in the JSON schema and knows every field's name", () => {
-    const fields = new Set<string>();
+  it("describes every field in the JSON schema", () => {
     const walk = (node: unknown, path: string): void => {
       if (typeof node !== "object" || node === null) return;
       for (const [key, child] of Object.entries((node as { properties?: object }).properties ?? {})) {
-        fields.add(key);
         assert.ok((child as { description?: string }).description, `${path}.${key} has no description`);
       }
       for (const [key, child] of Object.entries(node)) walk(child, `${path}.${key}`);
     };
     walk(agentConfigJsonSchema(), "");
-    assert.deepEqual([...fields].toSorted(), [...KNOWN_FIELDS].toSorted());
   });
 
   it("reads addresses with and without port", () => {

@@ -8,7 +8,7 @@ import { policyPattern } from "../../../api/policy-pattern.ts";
 import { regexProblem } from "../../../api/regex.ts";
 import { parseRetryOn } from "../../../api/retry-on.ts";
 import { stringMatch } from "../../../api/string-match.ts";
-import { nearestName } from "../../../api/suggestion.ts";
+import { nearestName } from "../../../base/suggestion.ts";
 
 describe("values that users write", () => {
   it("durations are milliseconds", () => {
