@@ -40,6 +40,8 @@ export type HostGrant = z.output<typeof hostGrantSchema>;
 export interface HostCaller {
   readonly hostId: string;
   readonly spkiSha256: string;
+  /** Where it calls from, for the journal. */
+  readonly address?: string;
 }
 
 /** All grants are under it, one item for each host id. */

@@ -15,7 +15,8 @@ export type JournalEventType =
   | "certificate-issued"
   | "host-revoked"
   | "join-refused"
-  | "certificate-refused";
+  | "certificate-refused"
+  | "caller-refused";
 
 export interface JournalEvent {
   readonly type: JournalEventType;

@@ -10,13 +10,13 @@ import {
   SignWorkloadRequestSchema,
   SignWorkloadResponseSchema,
 } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
-import { callingHost } from "./caller.ts";
 import type { CertificateAuthority } from "./service.ts";
 
 const SERVICE = "/ironmesh.agent.v1.AgentService";
 
 /** Which status tells an agent what: all that is not listed is a refusal that trying again does not change. */
 const STATUS_OF: Readonly<Record<string, GrpcStatusName>> = {
+  MESH_CALLER_ANONYMOUS: "UNAUTHENTICATED",
   MESH_CSR_INVALID: "INVALID_ARGUMENT",
   MESH_TOKEN_MALFORMED: "INVALID_ARGUMENT",
   MESH_CA_BUSY: "UNAVAILABLE",
@@ -38,11 +38,11 @@ export function authorityHandlers(authority: CertificateAuthority): Record<strin
       };
     }),
     [`${SERVICE}/RenewHost`]: unary(RenewHostRequestSchema, RenewHostResponseSchema, async ({ csr }, call) => {
-      const { certificate, trustBundle } = await authority.renewHost(callingHost(call.peer, authority.trustDomain), csr);
+      const { certificate, trustBundle } = await authority.renewHost(await authority.identify(call.peer), csr);
       return { certificateChain: [...certificate.chain], trustBundle: [...trustBundle.roots] };
     }),
     [`${SERVICE}/SignWorkload`]: unary(SignWorkloadRequestSchema, SignWorkloadResponseSchema, async ({ group, csr }, call) => {
-      const certificate = await authority.signWorkload(callingHost(call.peer, authority.trustDomain), group, csr);
+      const certificate = await authority.signWorkload(await authority.identify(call.peer), group, csr);
       return { certificateChain: [...certificate.chain] };
     }),
   };

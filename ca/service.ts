@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { CodedError } from "../base/coded-error.ts";
+import type { Peer, UnverifiedPeer } from "../base/grpc/call.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Closable } from "../base/task-group.ts";
 import { verifyCsr } from "../base/x509/csr.ts";
@@ -9,6 +10,7 @@ import type { KeyValueStore } from "../store/key-value.ts";
 import { openAuthority } from "./authority.ts";
 import { readTrustBundle } from "./bundle.ts";
 import type { TrustBundle } from "./bundle.ts";
+import { callingHost } from "./caller.ts";
 import type { CaConfig } from "./config.ts";
 import { mintControlPlaneCertificate } from "./control-plane-certificate.ts";
 import type { ControlPlaneCertificate } from "./control-plane-certificate.ts";
@@ -20,6 +22,7 @@ import { joinHost } from "./join.ts";
 import { journalWriters, openJournal, readJournal, verifyJournal } from "./journal.ts";
 import type { JournalEntry, JournalEvent } from "./journal.ts";
 import type { IssuedCertificate } from "./leaf.ts";
+import { rememberRefusals } from "./recent-refusals.ts";
 import { buildToken, forgetTokens, tokenKey } from "./token.ts";
 import type { CreatedToken, TokenRequest } from "./token.ts";
 import { groupIdentity, mintWorkloadCertificate } from "./workload-certificate.ts";
@@ -66,8 +69,9 @@ export interface JournalReport {
 
 /**
  * The certificate authority, as the gRPC and HTTP layers call it. Every refusal
- * rejects with a CodedError of `caErrors`, and is in the journal; so is
- * everything issued, before it is handed out.
+ * rejects with a CodedError of `caErrors`, and is in the journal (of callers who
+ * come again and again, once an hour); so is everything issued, before it is
+ * handed out.
  */
 export interface CertificateAuthority extends Closable {
   readonly trustDomain: string;
@@ -77,7 +81,11 @@ export interface CertificateAuthority extends Closable {
   /** The request may be for a new key: the host is bound to that one then. */
   renewHost(caller: HostCaller, csr: Uint8Array): Promise<RenewReply>;
   signWorkload(caller: HostCaller, group: string, csr: Uint8Array): Promise<IssuedCertificate>;
-  /** What the caller may be, for streams and registrations. Refusals are not in the journal. */
+  /** Which host is at the other end. Rejects with `MESH_CALLER_…`. */
+  identify(peer: Peer): Promise<HostCaller>;
+  /** Notes somebody whom TLS turned away already. */
+  noteUnverified(peer: UnverifiedPeer): Promise<void>;
+  /** What the caller may be, for streams and registrations. */
   authorize(caller: HostCaller): Promise<HostGrant>;
   createToken(request: TokenRequest): Promise<CreatedToken>;
   /** A new key and certificate at each call. */
@@ -92,6 +100,7 @@ export interface CertificateAuthority extends Closable {
 
 const maxAttempts = 4;
 const maxForeignText = 128;
+const sameCallerMs = 3_600_000;
 
 /** Opens the authority in the store, or makes it there. Rejects with `MESH_CA_…` or `MESH_STORE_…`. */
 export async function createCertificateAuthority(options: CertificateAuthorityOptions): Promise<CertificateAuthority> {
@@ -99,6 +108,7 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
   const authority = await openAuthority(store, clock, config);
   const { trustDomain, rootFingerprint, stateKey } = authority;
   const journal = openJournal({ store, clock, stateKey, writer: config.replica, refusalsPerMinute: config.refusalsPerMinute });
+  const callers = rememberRefusals(clock, sameCallerMs);
   if (authority.isNew) {
     await journal.append({ type: "authority-created", facts: { trustDomain, rootFingerprint } });
     logger.info({ trustDomain, rootFingerprint }, "created the certificate authority");
@@ -109,14 +119,31 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
     try {
       return await work();
     } catch (failure) {
-      if (!(failure instanceof CodedError)) throw failure;
-      const { code, message } = failure;
-      logger.warn({ ...facts, code }, `refused: ${message}`);
-      await journal.appendRefusal({ type, facts: { ...facts, code, message: foreignText(message) } }).catch((err: unknown) => {
-        logger.error({ err }, "could not note a refusal in the journal");
-      });
+      if (failure instanceof CodedError) await note(type, facts, failure);
       throw failure;
     }
+  }
+
+  async function note(type: JournalEvent["type"], facts: JournalEvent["facts"], { code, message }: CodedError): Promise<void> {
+    logger.warn({ ...facts, code }, `refused: ${message}`);
+    await journal.appendRefusal({ type, facts: { ...facts, code, message: foreignText(message) } }).catch((err: unknown) => {
+      logger.error({ err }, "could not note a refusal in the journal");
+    });
+  }
+
+  /** As `orRefuse`, for calls that an agent repeats for as long as it lives. */
+  async function orTurnAway<T>(address: string | undefined, facts: Readonly<Record<string, string>>, work: () => Promise<T> | T): Promise<T> {
+    try {
+      return await work();
+    } catch (failure) {
+      if (failure instanceof CodedError && isAboutCaller(failure)) await noteCaller(address, facts, failure);
+      throw failure;
+    }
+  }
+
+  async function noteCaller(address = "", facts: Readonly<Record<string, string>>, failure: CodedError): Promise<void> {
+    const { code, message } = failure;
+    if (callers.isNews(JSON.stringify([code, message, hostOf(address), facts]))) await note("caller-refused", { peer: address, ...facts }, failure);
   }
 
   async function trustBundle(): Promise<TrustBundle> {
@@ -194,17 +221,21 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
       });
     },
 
-    renewHost: (caller, csr) =>
-      orRefuse("certificate-refused", { hostId: foreignText(caller.hostId) }, () => untilCommitted(() => renew(caller, csr))),
+    renewHost: (caller, csr) => orRefuse("certificate-refused", callerFacts(caller), () => untilCommitted(() => renew(caller, csr))),
 
     signWorkload: (caller, group, csr) =>
-      orRefuse("certificate-refused", { hostId: foreignText(caller.hostId), group: foreignText(group) }, () =>
+      orRefuse("certificate-refused", { ...callerFacts(caller), group: foreignText(group) }, () =>
         untilCommitted(() => signForWorkload(caller, group, csr)),
       ),
 
-    async authorize(caller) {
-      return (await authorizeHost(store, caller)).record;
+    identify: (peer) => orTurnAway(peer.remoteAddress, {}, () => callingHost(peer, trustDomain)),
+
+    async noteUnverified({ remoteAddress, certificate, failure }) {
+      const facts = { certificate: foreignText(certificate.subjectAltName ?? ""), notAfter: certificate.validToDate.toISOString() };
+      await noteCaller(remoteAddress, facts, caError("MESH_CALLER_NOT_VERIFIED", `the client certificate does not verify: ${failure}`));
     },
+
+    authorize: (caller) => orTurnAway(caller.address, { hostId: foreignText(caller.hostId) }, async () => (await authorizeHost(store, caller)).record),
 
     async createToken(request) {
       const { created, record } = buildToken(request, rootFingerprint, clock.now());
@@ -257,6 +288,20 @@ async function untilCommitted<T>(attempt: () => Promise<T | undefined>): Promise
     if (result !== undefined) return result;
   }
   throw caError("MESH_CA_BUSY", "the host's records changed again and again");
+}
+
+function callerFacts({ hostId, address }: HostCaller): Record<string, string> {
+  return { hostId: foreignText(hostId), ...(address === undefined ? {} : { peer: address }) };
+}
+
+/** A store that is busy is no refusal of anybody. */
+function isAboutCaller({ code }: CodedError): boolean {
+  return code.startsWith("MESH_CALLER_") || code.startsWith("MESH_HOST_");
+}
+
+/** Each connection of a peer has a port of its own. */
+function hostOf(address: string): string {
+  return address.slice(0, address.lastIndexOf(":"));
 }
 
 function readCsr(der: Uint8Array): VerifiedCsr {

@@ -11,6 +11,15 @@ export interface Peer {
   readonly peerCertificate: () => X509Certificate | undefined;
 }
 
+/** A client that showed a certificate which does not verify: none of its calls reaches a handler. */
+export interface UnverifiedPeer {
+  readonly remoteAddress: string | undefined;
+  /** What it showed; not a word of it is proven. */
+  readonly certificate: X509Certificate;
+  /** OpenSSL's name of the failure, such as `CERT_HAS_EXPIRED`. */
+  readonly failure: string;
+}
+
 /** What a handler knows about its call. */
 export interface ServerCall {
   /** `/package.Service/Method`. */

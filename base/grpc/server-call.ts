@@ -143,7 +143,9 @@ function statusHeaders(status: GrpcStatus): Record<string, string | number> {
   };
 }
 
-function refuse(stream: ServerHttp2Stream, status: GrpcStatus): void {
+/** Ends a call with a status before anything of it is read. */
+export function refuse(stream: ServerHttp2Stream, status: GrpcStatus): void {
+  if (stream.destroyed) return;
   stream.respond(
     { ":status": 200, "content-type": CONTENT_TYPE, "grpc-accept-encoding": "identity", ...statusHeaders(status) },
     { endStream: true },

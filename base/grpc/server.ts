@@ -12,8 +12,8 @@ import { connect } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { CodedError, messageOf } from "../coded-error.ts";
 import type { Logger } from "../logger.ts";
-import type { GrpcHandler, Peer } from "./call.ts";
-import { type CallLimits, type RunningCall, runCall } from "./server-call.ts";
+import type { GrpcHandler, Peer, UnverifiedPeer } from "./call.ts";
+import { type CallLimits, refuse, type RunningCall, runCall } from "./server-call.ts";
 import { guardSession } from "./session-guard.ts";
 import { GrpcError } from "./status.ts";
 import { secureContextOptions, type TlsIdentity } from "./tls.ts";
@@ -27,7 +27,10 @@ export type GrpcListen =
 export interface ServerTls extends TlsIdentity {
   /** PEM; what client certificates are verified against. */
   readonly clientRoots: readonly string[];
-  /** `optional` lets a client in that shows no certificate; one that shows a bad one is refused in any case. */
+  /**
+   * `optional` lets a client in that shows no certificate. One that shows a bad one is refused in any case: here each of
+   * its calls ends with UNAUTHENTICATED and the reason, with `required` the handshake fails.
+   */
   readonly clientCertificate: "required" | "optional" | "none";
 }
 
@@ -60,6 +63,8 @@ export interface GrpcServerOptions {
   /** Keyed by path: `/package.Service/Method`. */
   readonly handlers: Readonly<Record<string, GrpcHandler>>;
   readonly limits?: Partial<ServerLimits>;
+  /** Told of each connection whose client certificate is optional and does not verify, once it calls. */
+  readonly onUnverifiedPeer?: (peer: UnverifiedPeer) => void;
   readonly logger: Logger;
 }
 
@@ -87,14 +92,19 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
   const server = tls === undefined ? createServer(http2Options(limits)) : createSecureServer(secureOptions(tls, limits));
   server.maxConnections = limits.maxConnections;
   server.on("session", (session: ServerHttp2Session) => {
-    const peer = identify(session);
-    if (isClosing || peer === undefined) {
+    if (isClosing) {
       session.destroy();
       return;
     }
+    const peer = identify(session);
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     session.on("error", (error) => logger.debug({ peer: peer.remoteAddress, error: messageOf(error) }, "a connection failed"));
+    if ("failure" in peer) {
+      guardSession(session, limits);
+      refuseCalls(session, peer, options);
+      return;
+    }
     const guard = guardSession(session, { ...limits, ...certificateLife(peer) });
     session.on("stream", (stream: ServerHttp2Stream, headers) => {
       guard.callStarted();
@@ -158,17 +168,27 @@ function secureOptions(tls: ServerTls, limits: ServerLimits): Parameters<typeof 
   };
 }
 
-/** Who is there; undefined for a client whose certificate does not verify. */
-function identify(session: ServerHttp2Session): Peer | undefined {
+/** Who is there. */
+function identify(session: ServerHttp2Session): Peer | UnverifiedPeer {
   // A proxy of the socket, so that "in" and instanceof say nothing about it.
   const socket = session.socket as TLSSocket;
   const { remoteAddress, remotePort } = socket;
   const address = remoteAddress === undefined ? undefined : `${remoteAddress}:${remotePort}`;
   if (session.encrypted !== true) return { remoteAddress: address, peerCertificate: () => undefined };
-  const { authorized } = socket;
+  const { authorized, authorizationError } = socket;
   const certificate = socket.getPeerX509Certificate();
-  if (certificate !== undefined && !authorized) return undefined;
-  return { remoteAddress: address, peerCertificate: () => certificate };
+  if (certificate === undefined || authorized) return { remoteAddress: address, peerCertificate: () => certificate };
+  return { remoteAddress: address, certificate, failure: String(authorizationError) };
+}
+
+/** Whoever shows a bad certificate hears why, and is asked to go. */
+function refuseCalls(session: ServerHttp2Session, peer: UnverifiedPeer, { onUnverifiedPeer, logger }: GrpcServerOptions): void {
+  session.once("stream", () => onUnverifiedPeer?.(peer));
+  session.on("stream", (stream: ServerHttp2Stream) => {
+    stream.on("error", (error) => logger.debug({ error: messageOf(error) }, "a stream failed"));
+    refuse(stream, { code: "UNAUTHENTICATED", message: `the client certificate does not verify: ${peer.failure}` });
+    session.close();
+  });
 }
 
 function certificateLife(peer: Peer): { readonly expiresAtMs?: number } {

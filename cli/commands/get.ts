@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { ConfigView, EndpointView, HostView, RegistryView, ServiceView } from "../../discovery/http/api.ts";
+import type { ConfigView, EndpointView, HostView, JournalView, RegistryView, ServiceView } from "../../discovery/http/api.ts";
 import { formatHostPort } from "../../model/address.ts";
 import { formatIssue, type Issue } from "../../base/issue.ts";
 import { OUTPUT_FORMATS, type OutputFormat, renderRows } from "../terminal/output.ts";
@@ -63,7 +63,9 @@ const hosts: Listing<HostView> = {
     ["WORKLOADS", (row) => row.workloads.map((workload) => `${workload.name}(${workload.health})`).join(",")],
     ["ENVOY", (row) => row.envoyVersion],
     ["LAST SEEN", (row) => row.lastSeen],
+    ["ISSUES", (row) => row.issues.length],
   ],
+  notes: (rows) => rows.flatMap((row) => row.issues.map((issue) => `${row.name} (${row.id}): ${issue}`)),
 };
 
 const registries: Listing<RegistryView> = {
@@ -111,6 +113,37 @@ export function addGet(program: Command, context: CliContext): void {
   addListing(get, hosts, context);
   addListing(get, registries, context);
   addListing(get, config, context);
+  addJournal(get, context);
+}
+
+type JournalEntry = JournalView["entries"][number];
+
+const JOURNAL_COLUMNS: readonly Column<JournalEntry>[] = [
+  ["TIME", (row) => new Date(row.atMs).toISOString()],
+  ["WRITER", (row) => `${row.writer}#${row.sequence}`],
+  ["EVENT", (row) => row.type],
+  ["FACTS", (row) => Object.entries(row.facts).map(([name, value]) => `${name}=${factText(value)}`).join(" ")],
+];
+
+/** The only listing that grows for ever, so that it shows its end; and one that may have been tampered with. */
+function addJournal(parent: Command, context: CliContext): void {
+  parent
+    .command("journal")
+    .description("what the certificate authority issued and refused, the newest last")
+    .option("--last <count>", "how many entries of each control plane", "100")
+    .addOption(new Option("-o, --output <form>", "how to print").choices(OUTPUT_FORMATS).default("table"))
+    .action(async ({ last, output }: { last: string; output: OutputFormat }) => {
+      const { entries, problems } = (await context.api().get(`/api/v1/journal?last=${encodeURIComponent(last)}`)) as JournalView;
+      context.print(renderRows(entries, JOURNAL_COLUMNS, output, "no entries"));
+      if (problems.length === 0) return;
+      for (const problem of problems) context.complain(`the journal is damaged: ${problem}`);
+      context.setExitCode(1);
+    });
+}
+
+function factText(value: JournalEntry["facts"][string]): string {
+  if (typeof value === "string") return /\s/.test(value) ? JSON.stringify(value) : value;
+  return typeof value === "number" ? String(value) : value.join(",");
 }
 
 function addListing<T>(parent: Command, listing: Listing<T>, context: CliContext, shape = (command: Command): Command => command): void {

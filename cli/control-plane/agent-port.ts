@@ -3,7 +3,6 @@ import type { GrpcHandler, Peer } from "../../base/grpc/call.ts";
 import { type BoundGrpcServer, serveGrpc, type ServerTls } from "../../base/grpc/server.ts";
 import type { Logger } from "../../base/logger.ts";
 import { encodePem } from "../../base/x509/pem.ts";
-import { callingHost } from "../../ca/caller.ts";
 import { authorityHandlers, refusalStatus } from "../../ca/rpc.ts";
 import type { CertificateAuthority } from "../../ca/service.ts";
 import type { Push } from "../../discovery/push/push.ts";
@@ -54,13 +53,13 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   };
 
   const authorize = async (peer: Peer): Promise<string> => {
-    const caller = callingHost(peer, authority.trustDomain);
     try {
+      const caller = await authority.identify(peer);
       await authority.authorize(caller);
+      return caller.hostId;
     } catch (failure) {
       throw refusalStatus(failure);
     }
-    return caller.hostId;
   };
   const delta = createDeltaServer({
     async onOpen(peer, _node, { id }) {
@@ -88,7 +87,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   const servers: BoundGrpcServer[] = [];
   let tls = await serverTls(authority);
   const limits = { keepaliveMs: KEEPALIVE_MS };
-  for (const address of listen) servers.push(await serveGrpc({ listen: address, tls, handlers, limits, logger }));
+  for (const address of listen) servers.push(await serveGrpc({ listen: address, tls, handlers, limits, logger, onUnverifiedPeer: (peer) => void authority.noteUnverified(peer) }));
   return {
     addresses: servers.map((server) => server.address),
     streams: () => delta.streams(),

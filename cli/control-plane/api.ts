@@ -92,7 +92,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
       await authority.revokeHost(hostId);
       return true;
     },
-    journal: async () => (await authority.journal()).entries,
+    journal: (last) => authority.journal(last),
     openTasks: () => registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`),
   };
 }
@@ -180,6 +180,7 @@ function viewHost(
       memoryBytes: report.facts.memoryBytes,
       capture: report.facts.capture,
     },
+    issues: host.refusals.map(({ workload, reason }) => `workload ${workload} is not taken: ${reason}`),
     lastSeen: host.state === "connected" ? "now" : new Date(host.since).toISOString(),
   };
 }

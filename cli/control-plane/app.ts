@@ -26,6 +26,7 @@ import { followAnalysis } from "./analysis.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
+import { logRefusedWorkloads } from "./refused-workloads.ts";
 import { openRegistry } from "./registries.ts";
 
 /** A running control plane. Whoever started it closes it. */
@@ -73,6 +74,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   // What there is.
   const grants = tasks.own(await followGrants(store, note("the grants of hosts cannot be read")));
   const hosts = tasks.own(createAgentsRegistry({ templates: statics.templates, grants, store, clock, liveness: config.liveness }));
+  tasks.own(logRefusedWorkloads(hosts.hosts, logger));
   await hosts.load();
   const surroundings = { meshDomain: mesh.domain, store, clock };
   const others = await Promise.all(config.registries.map(async (registry) => tasks.own(await openRegistry(registry, surroundings))));

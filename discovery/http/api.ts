@@ -47,8 +47,24 @@ export interface HostView {
   readonly agentVersion: string;
   readonly envoyVersion: string;
   readonly facts: Readonly<Record<string, string | number>>;
+  /** What was not taken of the host's report, and why: a workload without a grant, an address outside of it. */
+  readonly issues: readonly string[];
   /** ISO 8601; empty before the first report. */
   readonly lastSeen: string;
+}
+
+/** The authority's own account of what it did and refused. */
+export interface JournalView {
+  /** By time, the oldest first. */
+  readonly entries: readonly {
+    readonly writer: string;
+    readonly sequence: number;
+    readonly atMs: number;
+    readonly type: string;
+    readonly facts: Readonly<Record<string, string | number | readonly string[]>>;
+  }[];
+  /** What is wrong with the chain of entries; empty for a sound one. */
+  readonly problems: readonly string[];
 }
 
 /** A resource that somebody wrote, and what became of it. */
@@ -138,7 +154,8 @@ export interface ControlPlaneApi {
   remove(kind: string, namespace: string, name: string): Promise<boolean>;
   createToken(request: TokenRequest): Promise<{ readonly token: string; readonly expiresAt: string }>;
   revokeHost(host: string): Promise<boolean>;
-  journal(): Promise<readonly unknown[]>;
+  /** The last entries of each writer. */
+  journal(last: number): Promise<JournalView>;
   /** Named tasks that are still open; empty means ready. */
   openTasks(): readonly string[];
 }

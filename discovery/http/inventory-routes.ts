@@ -7,6 +7,9 @@ const hostParam = {
   properties: { host: { type: "string", minLength: 1, maxLength: 253, description: "Host id or name." } },
 } as const;
 
+/** How much of the journal is shown unless more is asked for. */
+const JOURNAL_ENTRIES = 100;
+
 /** What the mesh knows: services, endpoints, hosts, registries, proxies; and the joining of hosts. */
 export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneApi): void {
   app.get("/api/v1/services", { schema: { summary: "The services of the merged catalog." } }, () => api.services());
@@ -26,7 +29,20 @@ export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneA
   );
   app.get("/api/v1/hosts", { schema: { summary: "Enrolled hosts with their workloads and facts." } }, () => api.hosts());
   app.get("/api/v1/registries", { schema: { summary: "Registries with the age and state of their data." } }, () => api.registries());
-  app.get("/api/v1/journal", { schema: { summary: "The CA's journal, oldest first." } }, () => api.journal());
+  app.get<{ Querystring: { last: number } }>(
+    "/api/v1/journal",
+    {
+      schema: {
+        summary: "The last entries of the CA's journal, oldest first, and what is wrong with its chain.",
+        querystring: {
+          type: "object",
+          additionalProperties: false,
+          properties: { last: { type: "integer", minimum: 1, maximum: 100_000, default: JOURNAL_ENTRIES } },
+        },
+      },
+    },
+    (request) => api.journal(request.query.last),
+  );
   app.get("/api/v1/proxies", { schema: { summary: "What every proxy was sent and took, per type." } }, () => api.proxies());
   app.get<{ Params: { host: string; word: ResourceWord } }>(
     "/api/v1/proxies/:host/:word",

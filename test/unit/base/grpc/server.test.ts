@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connectGrpc, type GrpcClient, type GrpcClientOptions } from "../../../../base/grpc/client.ts";
+import type { UnverifiedPeer } from "../../../../base/grpc/call.ts";
 import { type BoundGrpcServer, type GrpcServerOptions, serveGrpc } from "../../../../base/grpc/server.ts";
 import { GrpcError } from "../../../../base/grpc/status.ts";
 import { silentLogger } from "../../../../base/logger.ts";
@@ -157,7 +158,9 @@ describe("gRPC over HTTP/2", () => {
     const authority = createTestAuthority();
     const foreign = createTestAuthority("foreign");
     const serverTls = { ...authority.mint("spiffe://t/cp"), clientRoots: [authority.root] };
-    const optional = await serve({ tls: { ...serverTls, clientCertificate: "optional" } });
+    const unverified: string[] = [];
+    const onUnverifiedPeer = ({ certificate, failure }: UnverifiedPeer): void => void unverified.push(`${certificate.subjectAltName} ${failure}`);
+    const optional = await serve({ tls: { ...serverTls, clientCertificate: "optional" }, onUnverifiedPeer });
     const required = await serve({ tls: { ...serverTls, clientCertificate: "required" } });
     const who = (server: BoundGrpcServer, identity?: ReturnType<typeof authority.mint>): Promise<string> =>
       client(server, { tls: () => ({ roots: [authority.root], checkServer: () => undefined, ...(identity ? { identity } : {}) }) })
@@ -168,8 +171,12 @@ describe("gRPC over HTTP/2", () => {
     assert.equal(await who(required, authority.mint("spiffe://t/b")), "URI:spiffe://t/b");
     await assert.rejects(who(required));
     await assert.rejects(who(required, foreign.mint("spiffe://t/b")));
-    await assert.rejects(who(optional, foreign.mint("spiffe://t/b")));
-    await assert.rejects(who(optional, authority.mint("spiffe://t/b", -60_000)), "an expired certificate");
+    assert.deepEqual(unverified, []);
+    await assert.rejects(who(optional, foreign.mint("spiffe://t/b")), { status: "UNAUTHENTICATED", message: /does not verify: UNABLE_TO/u });
+    await assert.rejects(who(optional, authority.mint("spiffe://t/c", -60_000)), { status: "UNAUTHENTICATED", message: /does not verify: CERT_HAS_EXPIRED/u });
+    assert.equal(unverified.length, 2);
+    assert.match(unverified[0] ?? "", /^URI:spiffe:\/\/t\/b UNABLE_TO/u);
+    assert.equal(unverified[1], "URI:spiffe://t/c CERT_HAS_EXPIRED");
   });
 
   it("never speaks to a server whose chain or name is wrong", async () => {

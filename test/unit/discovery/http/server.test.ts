@@ -53,7 +53,10 @@ describe("HTTP API", () => {
         return { token: "im1.x", expiresAt: "2026-01-01T00:00:00Z" };
       },
       revokeHost: async (host) => host === "h1",
-      journal: async () => asking("journal"),
+      async journal(last) {
+        asked.push(["journal", last]);
+        return { entries: [], problems: [] };
+      },
       openTasks: () => openTasks,
     };
   }
@@ -63,12 +66,19 @@ describe("HTTP API", () => {
     return { status: response.statusCode, body: response.json() };
   };
 
-  for (const list of ["services", "endpoints", "hosts", "registries", "journal", "proxies", "config"]) {
+  for (const list of ["services", "endpoints", "hosts", "registries", "proxies", "config"]) {
     it(`lists ${list}`, async () => {
       assert.deepEqual(await get(`/api/v1/${list}`), { status: 200, body: [] });
       assert.equal((asked[0] as unknown[])[0], list);
     });
   }
+
+  it("shows the end of the journal, and how much of it was asked for", async () => {
+    assert.deepEqual(await get("/api/v1/journal"), { status: 200, body: { entries: [], problems: [] } });
+    await get("/api/v1/journal?last=3");
+    assert.deepEqual(asked, [["journal", 100], ["journal", 3]]);
+    assert.equal((await get("/api/v1/journal?last=0")).status, 400);
+  });
 
   it("lists the endpoints of one service", async () => {
     await get("/api/v1/endpoints?service=default/web");
