@@ -1,3 +1,4 @@
+import type { Problem } from "./finding.ts";
 import { map, object, text, type ObjectSchema, type Schema } from "./schema.ts";
 import { matchedHeaderProblem } from "./header.ts";
 import { exclusive } from "./rules.ts";
@@ -29,4 +30,12 @@ export const match: ObjectSchema = object({ exact: text("text"), prefix: words, 
 export const matchOrPresent: ObjectSchema = object({ exact: text("text"), prefix: words, regex }, exclusive(["exact", "prefix", "regex"], { isRequired: false }));
 
 export const headerMatches: Schema = map(matchedHeaderProblem, matchOrPresent);
-export const queryMatches: Schema = map(textProblem, matchOrPresent);
+export const queryMatches: Schema = map(queryNameProblem, matchOrPresent);
+
+/** Envoy refuses a longer one, and with it the whole route. */
+const MAX_QUERY_NAME_BYTES = 1_024;
+
+function queryNameProblem(name: string): Problem | undefined {
+  if (Buffer.byteLength(name) <= MAX_QUERY_NAME_BYTES) return textProblem(name);
+  return { code: "IM0121", message: `is longer than ${MAX_QUERY_NAME_BYTES} bytes` };
+}

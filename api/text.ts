@@ -18,6 +18,12 @@ export function textProblem(value: string): Problem | undefined {
   return value === "" ? malformed("the text is empty", "write something, or remove the field") : undefined;
 }
 
+/** Not empty, and fit for a header of HTTP. */
+function headerTextProblem(value: string): Problem | undefined {
+  // oxlint-disable-next-line no-control-regex -- control characters are what must not get in
+  return /[\u0000-\u001f\u007f]/.test(value) ? malformed("the text has control characters") : textProblem(value);
+}
+
 /** Istio's rule: whole milliseconds; `minimumMs` of 0 lets `0s` switch something off. */
 function durationCheck(minimumMs: number): TextCheck {
   return (written) => {
@@ -95,6 +101,7 @@ function methodProblem(written: string): Problem | undefined {
 }
 
 export const words: TextSchema = text("text", textProblem);
+export const headerText: TextSchema = text("text", headerTextProblem);
 export const anyText: TextSchema = text("text");
 /** At least 1 ms. */
 export const duration: TextSchema = text("duration", durationCheck(1));

@@ -6,7 +6,7 @@ import { retryOnProblem } from "./retry-on.ts";
 import { exclusive, fieldOf, hasField, itemsOf, needs, noEffect, uniqueIn, weights } from "./rules.ts";
 import { choice, flag, ignored, integer, list, notYet, object, required, text, type ObjectRule } from "./schema.ts";
 import { headerMatches, match, queryMatches } from "./string-match.ts";
-import { anyText, dnsLabel, duration, durationOrZero, exportTo, host, meshGateway, method, portNumber, textProblem, wildcardHost, words } from "./text.ts";
+import { anyText, dnsLabel, duration, durationOrZero, exportTo, headerText, host, meshGateway, method, portNumber, textProblem, wildcardHost, words } from "./text.ts";
 
 /** Envoy's default limit for the body of a direct response. */
 const MAX_BODY_BYTES = 4_096;
@@ -84,8 +84,8 @@ const abort = object(
 
 const redirect = object(
   {
-    uri: words,
-    authority: words,
+    uri: headerText,
+    authority: headerText,
     port: portNumber,
     scheme: choice(["http", "https"]),
     redirectCode: integer(301, 308),
@@ -147,7 +147,7 @@ const httpRoute = object(
     timeout: durationOrZero,
     retries,
     fault: object({ delay, abort }),
-    rewrite: object({ uri: words, authority: words, uriRegexRewrite: notYet() }),
+    rewrite: object({ uri: headerText, authority: headerText, uriRegexRewrite: notYet() }),
     headers: routeHeaders,
     mirror: destination,
     mirrorPercentage: percentage,

@@ -62,6 +62,9 @@ const cases: readonly (readonly [IssueCode, string, path: string])[] = [
   ["IM0121", routed("fault: {delay: {fixedDelay: 1s, percentage: {value: 101}}}"), "spec.http[0].fault.delay.percentage.value"],
   ["IM0121", operation('ports: ["70000"]'), "spec.rules[0].to[0].operation.ports[0]"],
   ["IM0121", http("redirect: {redirectCode: 305}"), "spec.http[0].redirect.redirectCode"],
+  ["IM0121", http(`{match: [{queryParams: {${"q".repeat(1_025)}: {}}}], route: [{destination: {host: a}}]}`), `spec.http[0].match[0].queryParams.${"q".repeat(1_025)}`],
+  ["IM0121", routed(`headers: {request: {set: {${"x".repeat(16_385)}: a}}}`), `spec.http[0].headers.request.set.${"x".repeat(16_385)}`],
+  ["IM0121", routed(`headers: {response: {add: {${Array.from({ length: 1_001 }, (_, index) => `x${index}: a`).join(", ")}}}}`), "spec.http[0].headers.response"],
   ["IM0122", vs("  hosts: [a_b..c]\n  http: [{route: [{destination: {host: a}}]}]"), "spec.hosts[0]"],
   ["IM0122", se("resolution: DNS").replace("a.example", '"*.example"'), "spec.hosts[0]"],
   ["IM0123", http("{match: [{uri: {regex: '(?=a)b'}}], route: [{destination: {host: a}}]}"), "spec.http[0].match[0].uri.regex"],
@@ -77,6 +80,8 @@ const cases: readonly (readonly [IssueCode, string, path: string])[] = [
   ["IM0127", operation("methods: [get]"), "spec.rules[0].to[0].operation.methods[0]"],
   ["IM0128", dr("subsets: [{name: V 1}]"), "spec.subsets[0].name"],
   ["IM0128", http("directResponse: {status: 200, body: {bytes: '!'}}"), "spec.http[0].directResponse.body.bytes"],
+  ["IM0128", http('{redirect: {uri: "/a\\nb"}}'), "spec.http[0].redirect.uri"],
+  ["IM0128", routed('rewrite: {authority: "a\\rb"}'), "spec.http[0].rewrite.authority"],
   ["IM0130", routed("redirect: {uri: /}"), "spec.http[0].redirect"],
   ["IM0130", http("{match: [{uri: {exact: a, prefix: b}}], route: [{destination: {host: a}}]}"), "spec.http[0].match[0].uri.prefix"],
   ["IM0130", http("{redirect: {uri: /}, timeout: 5s}"), "spec.http[0].timeout"],
@@ -94,7 +99,7 @@ const cases: readonly (readonly [IssueCode, string, path: string])[] = [
 
 describe("issue codes", () => {
   for (const [code, text, path] of cases) {
-    it(`${code} at ${path === "" ? "the document" : path}`, () => {
+    it(`${code} at ${path === "" ? "the document" : path.slice(0, 80)}`, () => {
       const { issues, resources } = parseDocuments(text, "a.yaml", "files");
       const found = issues.find((issue) => issue.code === code && issue.path === path);
       assert.ok(found, `not among ${JSON.stringify(issues)}`);

@@ -17,17 +17,19 @@ describe("values that users write", () => {
   });
 
   it("expressions are RE2's", () => {
-    for (const good of ["/a/[0-9]+", "(?i)abc", "(?P<name>x)", "(?:a|b){2,1000}", "[[:alpha:]]+", "a\\.b", "[(?=]", "\\pL", "a++b".replace("++", "+")]) {
+    for (const good of ["/a/[0-9]+", "(?i)abc", "(?P<name>x)", "(?:a|b){2,1000}", "[[:alpha:]]+", "a\\.b", "[(?=]", "\\pL", "a++b".replace("++", "+"), "\\p{^Greek}", "\\P{Lu}", "[]a]", "\\x{2028}", "(?:(?:x{10}y){10}z){10}", "(?:x{500,}){2,}", "((a*)*)*"]) {
       assert.equal(regexProblem(good), undefined, good);
     }
-    for (const bad of ["", "(", "a(?=b)", "(?<!a)b", "(a)\\1", "a++", "(?>a)", "a{1001}", "[", "\\y", "*"]) {
+    for (const bad of ["", "(", "a(?=b)", "(?<!a)b", "(a)\\1", "a++", "(?>a)", "a{1001}", "[", "\\y", "*", "(a{100}){11}", "((a{10,20}b){10}){10}", "(?:x{600,}){2,}", "\\p{Foo}", "\\pF", "\\p", "[[:foo:]]", "[^]", "\\é", "(?<é>a)"]) {
       assert.equal(regexProblem(bad)?.code, "IM0123", bad);
     }
   });
 
   it("header values hold only commands that Envoy knows", () => {
-    for (const good of ["a", "100%%", "%DOWNSTREAM_REMOTE_ADDRESS%", "%REQ(:path)%-x", "tab\there"]) assert.equal(headerValueProblem(good), undefined, good);
-    for (const bad of ["100%", "%NOPE%", "a\r\nb: c", "\u0000"]) assert.equal(headerValueProblem(bad)?.code, "IM0124", bad);
+    for (const good of ["a", "100%%", "%DOWNSTREAM_REMOTE_ADDRESS%", "%REQ(:path)%-x", "%REQ(x-a?x-b):20%", "%START_TIME(s)%", "tab\there", "x".repeat(16_384)]) assert.equal(headerValueProblem(good), undefined, good);
+    const misused = ["%REQ%", "%RESP()%", "%REQ(a b)%", "%REQ(a?b?c)%", "%REQ(a):9999999%", "%PROTOCOL(x)%", "%HOSTNAME:3%"];
+    for (const bad of ["100%", "%NOPE%", "a\r\nb: c", "\u0000", ...misused]) assert.equal(headerValueProblem(bad)?.code, "IM0124", bad);
+    assert.equal(headerValueProblem("x".repeat(16_385))?.code, "IM0121");
   });
 
   it("normal forms are plain data", () => {
