@@ -210,6 +210,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
       lastKnownGood: await openLastKnownGood(stateDir, logger),
       isEnvoyReady,
       onOwnChange: takeOwnResources,
+      onRejections: () => reporter?.poke(),
       onState: ({ phase, error }) => {
         logger.debug({ phase, reason: error === undefined ? undefined : messageOf(error) }, "the stream from the control plane");
         if (phase !== "synced") return;

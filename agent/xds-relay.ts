@@ -38,6 +38,8 @@ export interface RelayOptions {
   /** Something changed in what the agent itself consumes. */
   readonly onOwnChange: () => void;
   readonly onState: (state: DeltaClientState) => void;
+  /** Envoy refuses something else than before, or nothing any more. */
+  readonly onRejections: () => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -103,6 +105,13 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     });
   };
   setSecrets(options.secrets);
+  let refusedBefore = "";
+  const lookAtRejections = (): void => {
+    const refused = JSON.stringify(rejections());
+    if (refused === refusedBefore) return;
+    refusedBefore = refused;
+    options.onRejections();
+  };
   const gate = Promise.withResolvers<void>();
   if (stored !== undefined) tasks.defer(clock.after(FRESHER_WITHIN_MS, gate.resolve));
   const server = createDeltaServer({
@@ -112,8 +121,11 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
       return {
       // The host's own secrets win over anything of their name from elsewhere.
       sets: [secrets, resources],
-      onNack: ({ typeUrl, message, resources: refused, isFinal }) =>
-        logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`),
+      onNack: ({ typeUrl, message, resources: refused, isFinal }) => {
+        logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`);
+        lookAtRejections();
+      },
+      onAck: lookAtRejections,
       };
     },
   });
@@ -130,6 +142,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   if (options.socketGroup !== undefined) await chown(socketPath, process.getuid?.() ?? 0, options.socketGroup);
 
   const envoy = (): StreamStatus | undefined => server.streams().at(-1);
+  const rejections = (): EnvoyRejection[] => (envoy()?.types ?? []).flatMap(({ typeUrl, rejected }) => rejected.map((one) => ({ typeUrl, ...one })));
   const isEnvoyInSync = (): boolean => {
     const stream = envoy();
     // An Envoy that came back with what it had is sent nothing.
@@ -171,7 +184,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     source: () => source,
     envoy,
     isEnvoyInSync,
-    rejections: () => (envoy()?.types ?? []).flatMap(({ typeUrl, rejected }) => rejected.map((one) => ({ typeUrl, ...one }))),
+    rejections,
     hostConfig() {
       const resource = resources.get(TYPE_URLS.hostConfig, hostId);
       return resource === undefined ? undefined : fromBinary(HostConfigSchema, resource.bytes);

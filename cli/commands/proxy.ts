@@ -30,7 +30,7 @@ export function addProxyStatus(program: Command, context: CliContext): void {
       );
       for (const proxy of proxies) {
         for (const { type, error, causes } of proxy.types.filter((entry) => entry.error !== "")) {
-          const from = causes.length === 0 ? "" : ` (from ${causes.join(", ")})`;
+          const from = causes.length === 0 ? "" : ` (from ${causes.map(({ resource, position }) => `${resource} at ${position}`).join(", ")})`;
           context.print(`\n${proxy.hostName} rejected ${type}${from}:\n  ${error}`);
         }
       }

@@ -1,4 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { ResourceKey } from "../../api/resource.ts";
 import type { GrpcHandler, Peer } from "../../base/grpc/call.ts";
 import { type BoundGrpcServer, serveGrpc, type ServerTls } from "../../base/grpc/server.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -9,6 +10,7 @@ import type { Push } from "../../discovery/push/push.ts";
 import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts";
 import { type EnvoyRejection, REPORT_PATH, reportHandler } from "../../discovery/report-rpc.ts";
 import { TrustBundleSchema } from "../../proto/gen/ironmesh/agent/v1/agent_pb.js";
+import type { Cause } from "./causes.ts";
 import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer } from "../../xds/delta-server.ts";
 import { createResource } from "../../xds/resource.ts";
 import type { Nack } from "../../xds/subscription.ts";
@@ -22,6 +24,7 @@ interface AgentPortOptions {
   readonly authority: CertificateAuthority;
   readonly hosts: AgentsRegistry;
   readonly push: Push;
+  readonly locate: (keys: readonly ResourceKey[]) => readonly Cause[];
   readonly onNack: (hostId: string, nack: Nack) => void;
   readonly logger: Logger;
 }
@@ -40,13 +43,13 @@ export interface AgentPort {
 }
 
 export async function openAgentPort(options: AgentPortOptions): Promise<AgentPort> {
-  const { listen, authority, hosts, push, onNack, logger } = options;
+  const { listen, authority, hosts, push, locate, onNack, logger } = options;
   const hostOfStream = new Map<number, string>();
   const rejections = new Map<string, readonly EnvoyRejection[]>();
   const onRejections = (hostId: string, refused: readonly EnvoyRejection[]): void => {
     for (const { typeUrl, name, message } of refused) {
       if (rejections.get(hostId)?.some((known) => known.name === name && known.message === message) === true) continue;
-      logger.warn({ hostId, typeUrl, name, causes: push.causesOf(hostId, typeUrl, name), message }, "an envoy rejected a resource");
+      logger.warn({ hostId, typeUrl, name, causes: locate(push.causesOf(hostId, typeUrl, name)), message }, "an envoy rejected a resource");
     }
     if (refused.length === 0) rejections.delete(hostId);
     else rejections.set(hostId, refused);

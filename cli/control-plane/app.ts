@@ -22,6 +22,7 @@ import { createStaticRegistry } from "../../discovery/registry/static/registry.t
 import { openSqliteStore } from "../../store/sqlite.ts";
 import { openAgentPort, shareTrustBundle } from "./agent-port.ts";
 import { createApi } from "./api.ts";
+import { locateCauses } from "./causes.ts";
 import { followAnalysis } from "./analysis.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import { openDebugPort } from "./debug-port.ts";
@@ -127,11 +128,12 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
       authority,
       hosts,
       push,
+      locate: (keys) => locateCauses(written, keys),
       logger,
       onNack: (hostId, nack) => {
         if (!nack.isFinal) return;
-        const causes = nack.resources.flatMap(({ name }) => push.causesOf(hostId, nack.typeUrl, name));
-        logger.warn({ hostId, typeUrl: nack.typeUrl, causes: [...new Set(causes)], message: nack.message }, "a proxy rejected resources");
+        const causes = locateCauses(written, nack.resources.flatMap(({ name }) => push.causesOf(hostId, nack.typeUrl, name)));
+        logger.warn({ hostId, typeUrl: nack.typeUrl, causes, message: nack.message }, "a proxy rejected resources");
       },
     }),
   );

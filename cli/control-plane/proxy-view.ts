@@ -1,5 +1,6 @@
 import type { ProxyView } from "../../discovery/http/api.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
+import { locateCauses } from "./causes.ts";
 import type { ApiParts } from "./parts.ts";
 
 /** The word that people use for a type: `ClusterLoadAssignment` → `endpoints`. */
@@ -14,7 +15,7 @@ const WORD_OF_TYPE: Readonly<Record<string, string>> = {
 };
 
 /** Every host that reported, with what its stream was sent and took. */
-export function viewProxies({ hosts, port, push }: Pick<ApiParts, "hosts" | "port" | "push">): ProxyView[] {
+export function viewProxies({ hosts, port, push, written }: Pick<ApiParts, "hosts" | "port" | "push" | "written">): ProxyView[] {
   const streams = port.streams();
   return [...hosts.hosts.entries().values()].map(({ hostId, report }) => {
     const stream = streams.findLast(({ id }) => port.hostOf(id) === hostId);
@@ -31,7 +32,7 @@ export function viewProxies({ hosts, port, push }: Pick<ApiParts, "hosts" | "por
           state: refused.length > 0 ? ("REJECTED" as const) : state,
           resources: sizeOf(push.setOf(hostId).list(typeUrl)) + sizeOf(push.shared.list(typeUrl)),
           error: words.join("; "),
-          causes: [...new Set(names.flatMap((name) => push.causesOf(hostId, typeUrl, name)))],
+          causes: locateCauses(written, names.flatMap((name) => push.causesOf(hostId, typeUrl, name))),
         },
       ];
     });

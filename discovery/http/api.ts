@@ -93,8 +93,8 @@ export interface ProxyView {
     readonly resources: number;
     /** Envoy's own words about the last rejection. */
     readonly error: string;
-    /** The YAML that the rejected resources come from: `VirtualService/default/reviews`. */
-    readonly causes: readonly string[];
+    /** The YAML that the rejected resources come from: `VirtualService/default/reviews`, and the file and line of each. */
+    readonly causes: readonly { readonly resource: string; readonly position: string }[];
   }[];
 }
 

@@ -5,7 +5,7 @@ import { silentLogger, type Logger, type LogWrite } from "../../base/logger.ts";
 import { apiClient, type ApiClient } from "../../cli/api-client.ts";
 import { type BoundControlPlane, startControlPlane } from "../../cli/control-plane/app.ts";
 import { controlPlaneSchema } from "../../cli/control-plane/config.ts";
-import { buildProgram } from "../../cli/program.ts";
+import { runIronmesh } from "./ironmesh.ts";
 
 /** The real control plane over a folder of its own, with the command line beside it. */
 export interface ControlPlaneFixture {
@@ -58,19 +58,7 @@ export function prepareControlPlane(): ControlPlaneFixture {
       port = (bound.agentAddresses[0] as { port: number }).port;
     },
     stop,
-    async ironmesh(...args) {
-      const printed: string[] = [];
-      const program = buildProgram({
-        api: () => apiClient(apiSocket),
-        print: (text) => void printed.push(text),
-        complain: () => {},
-        readInput: async () => "",
-        setExitCode: () => {},
-        logger: () => silentLogger,
-      });
-      await program.exitOverride().parseAsync(args, { from: "user" });
-      return printed.join("\n");
-    },
+    ironmesh: (...args) => runIronmesh(apiSocket, args),
     async close() {
       await stop();
       rmSync(folder, { recursive: true, force: true });
