@@ -21,7 +21,7 @@ export const SUITES: readonly Suite[] = [
   { name: "architecture", testTimeoutMs: 30_000, isPrivate: false, reporter: "dot" },
   { name: "unit", testTimeoutMs: 30_000, isPrivate: false, reporter: "dot" },
   { name: "golden", testTimeoutMs: 30_000, isPrivate: false, reporter: "dot" },
-  { name: "simulation", testTimeoutMs: 120_000, isPrivate: false, reporter: "spec" },
+  { name: "simulation", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
   { name: "envoy", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
   { name: "hosts", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
   { name: "systemd", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: prepareBootedHosts },

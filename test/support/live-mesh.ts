@@ -1,6 +1,6 @@
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readlink, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
 import { TaskGroup } from "../../base/task-group.ts";
@@ -36,6 +36,10 @@ export interface LiveHost {
   /** What the agent tells of itself; undefined while it does not answer. */
   status(): Promise<LiveStatus | undefined>;
   isReady(): Promise<boolean>;
+  /** Names and ids of the processes that run on it: `envoy`, `node`, and what else there is. */
+  processes(): Promise<readonly { readonly pid: number; readonly name: string }[]>;
+  /** Makes it a machine that was never in the mesh, with a new token. Its agent has left. */
+  forget(): Promise<void>;
 }
 
 export interface LiveStatus {
@@ -140,7 +144,12 @@ async function prepareHost({ host, folder, workloads, controlAddress, apiSocket 
     await waitUntil(() => application.output().includes("listening"), { what: `${name} to listen` });
   }
   const joinTokenFile = join(folder, "token");
-  await writeFile(joinTokenFile, await runIronmesh(apiSocket, ["token", "create", ...workloads.flatMap(({ group }) => ["--group", group])]), { mode: 0o600 });
+  const forget = async (): Promise<void> => {
+    await rm(join(folder, "state"), { recursive: true, force: true });
+    await rm(join(folder, "run"), { recursive: true, force: true });
+    await writeFile(joinTokenFile, await runIronmesh(apiSocket, ["token", "create", ...workloads.flatMap(({ group }) => ["--group", group])]), { mode: 0o600 });
+  };
+  await forget();
   const configPath = join(folder, "agent.yaml");
   const config = {
     hostName: host.name,
@@ -163,6 +172,19 @@ async function prepareHost({ host, folder, workloads, controlAddress, apiSocket 
       const { code, stdout } = await curl(`http://127.0.0.1:${STATUS_PORT}/status`);
       return code === 0 ? (JSON.parse(stdout) as LiveStatus) : undefined;
     },
+    async processes() {
+      const { stdout } = await host.run("ip", ["netns", "pids", host.namespace]);
+      const pids = stdout.split("\n").filter(Boolean).map(Number);
+      const all = await Promise.all(pids.map(async (pid) => ({ pid, name: await nameOf(pid) })));
+      return all.filter(({ name }) => name !== "");
+    },
+    forget,
     isReady: async () => (await curl(`http://127.0.0.1:${READINESS_PORT}/healthz/ready`)).code === 0,
   };
+}
+
+/** Of the program that a process runs; empty for one that has ended. */
+async function nameOf(pid: number): Promise<string> {
+  const path = await readlink(`/proc/${pid}/exe`).catch(() => "");
+  return basename(path).replace(/^envoy.*/, "envoy");
 }
