@@ -3,7 +3,7 @@ import { fromJson, toJson } from "@bufbuild/protobuf";
 import { translated, type TranslatedResource } from "../../discovery/translate/resource.ts";
 import { ListenerSchema } from "../../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { PROTO_REGISTRY } from "../../proto/registry.ts";
-import { callersInParallel } from "../support/mesh-callers.ts";
+import { callersInParallel, tcpCallersInParallel } from "../support/mesh-callers.ts";
 import { identityOf, type MeshScenario, type MeshScenarioOptions, startMeshScenario, UID, VIP } from "../support/mesh-scenario.ts";
 
 const OWN = { web: [identityOf("web")], api: [identityOf("api")] };
@@ -14,12 +14,16 @@ describe("identities of pooled connections", function () {
   it("would leak if the name of the secret were not part of the pool's key: this test can fail", async () => {
     await inScenario({ alter: withUnhashedIdentity }, async (mesh) => {
       assert.notDeepEqual(await callersInParallel(mesh, "v4"), OWN, "envoy.string keeps identities apart: is the setting still needed?");
+      assert.notDeepEqual(await tcpCallersInParallel(mesh, "v4"), OWN, "envoy.string keeps the identities of TCP apart: is the setting still needed?");
     });
   });
 
   it("never leaks", async () => {
     await inScenario({}, async (mesh) => {
-      for (let round = 0; round < 3; round += 1) assert.deepEqual(await callersInParallel(mesh, "v4"), OWN);
+      for (let round = 0; round < 3; round += 1) {
+        const [http, tcp] = await Promise.all([callersInParallel(mesh, "v4"), tcpCallersInParallel(mesh, "v4")]);
+        assert.deepEqual([http, tcp], [OWN, OWN]);
+      }
     });
   });
 

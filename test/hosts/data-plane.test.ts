@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { callerOf, callersInParallel } from "../support/mesh-callers.ts";
+import { callerOf, callersInParallel, tcpCallersInParallel } from "../support/mesh-callers.ts";
 import { FAMILIES, identityOf, type MeshScenario, ofFamily, startMeshScenario, UID, VIP } from "../support/mesh-scenario.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
@@ -43,8 +43,19 @@ describe("data plane on real hosts", function () {
         assert.equal(answer.received, "db says hello\nping\n");
       });
 
-      it("gives each of many parallel and pooled requests its own workload's identity", async () => {
-        assert.deepEqual(await callersInParallel(mesh, family), { web: [identityOf("web")], api: [identityOf("api")] });
+      it("gives each of many parallel and pooled requests and TCP connections its own workload's identity", async () => {
+        const own = { web: [identityOf("web")], api: [identityOf("api")] };
+        const [http, tcp] = await Promise.all([callersInParallel(mesh, family), tcpCallersInParallel(mesh, family)]);
+        assert.deepEqual(http, own);
+        assert.deepEqual(tcp, own);
+      });
+
+      it("shows on each of many parallel inbound connections the certificate of the port's own workload", async () => {
+        const { privateKey, certificateChain } = mesh.mint(identityOf("web"));
+        const many = { uid: UID.stranger, host: mesh.hosts.b.addresses[family], requests: 40, parallel: 8, tls: { cert: certificateChain, key: privateKey.revealText() } };
+        const ports = { 8080: "reviews", 8081: "reviews", 5432: "db", 8082: "reviews", 5433: "db" } as const;
+        const shown = await Promise.all(Object.keys(ports).map(async (port) => [port, [...new Set(await mesh.serverNames(mesh.hosts.c, { ...many, port: Number(port) }))]]));
+        assert.deepEqual(Object.fromEntries(shown), Object.fromEntries(Object.entries(ports).map(([port, account]) => [port, [`URI:${identityOf(account)}`]])));
       });
 
       it("answers 404 for a host that nobody owns, and closes a virtual address that nobody owns", async () => {
@@ -144,5 +155,16 @@ describe("data plane on real hosts", function () {
     );
     assert.equal(client?.["upstream_local_identity"], identityOf("api"));
     assert.equal(client?.["upstream_peer_identity"], identityOf("db"));
+  });
+
+  // In a group of its own, so that it comes after those of the families.
+  describe("looking back", () => {
+    it("answered on every connection under the identity of the port's own workload", async () => {
+      const lines = await waitUntil(() => {
+        const meshed = mesh.proxies.b.accessLog().filter((line) => typeof line["downstream_local_identity"] === "string");
+        return meshed.length > 400 ? meshed : undefined;
+      }, { what: "the log of more than 400 connections" });
+      for (const line of lines ?? []) assert.equal(line["downstream_local_identity"], identityOf(String(line["filter_chain"]).split("|")[0] ?? ""));
+    });
   });
 });

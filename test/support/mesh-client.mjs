@@ -4,6 +4,8 @@
 //
 // mode http1, http2: [{status, headers, body}] for `requests` requests, `parallel` at a time over kept connections
 // mode tcp: {received} or {error}: the server's first line, then the echo of "ping"
+// mode tcp-many: [{received} or {error}] of `requests` such connections, `parallel` at a time
+// mode names: [names of the server's certificate, or an error's code] of `requests` TLS connections, `parallel` at a time; needs tls
 // mode hold: as tcp, but stays and echoes each line of standard input
 // mode silent: connects and says nothing; {received} of what came within a second, or {error}
 // tls: {cert, key, servername} (PEM) speaks TLS as a client that is no proxy; http1 and tcp
@@ -99,6 +101,18 @@ function talk() {
   });
 }
 
+function nameOfServer() {
+  return new Promise((resolve) => {
+    const socket = dial();
+    socket.setTimeout(TIMEOUT_MS, () => socket.destroy(Object.assign(new Error("timeout"), { code: "ETIMEDOUT" })));
+    socket.on("secureConnect", () => {
+      resolve(socket.getPeerX509Certificate()?.subjectAltName ?? "none");
+      socket.destroy();
+    });
+    socket.on("error", (error) => resolve(error.code ?? error.message));
+  });
+}
+
 function listen() {
   return new Promise((resolve) => {
     const socket = connectTcp({ host, port });
@@ -125,6 +139,6 @@ function hold() {
   });
 }
 
-const modes = { http1: () => manyTimes(getHttp1), http2: () => manyTimes(getHttp2), tcp: talk, silent: listen, hold };
+const modes = { http1: () => manyTimes(getHttp1), http2: () => manyTimes(getHttp2), tcp: talk, "tcp-many": () => manyTimes(talk), names: () => manyTimes(nameOfServer), silent: listen, hold };
 const result = await modes[mode]();
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));

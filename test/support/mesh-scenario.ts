@@ -139,7 +139,7 @@ export function inboundPort(port: number, protocol: InboundPortIr["protocol"], c
 /** A request or connection as `mesh-client.mjs` makes it. */
 export interface MeshCall {
   readonly uid: number;
-  readonly mode: "http1" | "http2" | "tcp" | "hold" | "silent";
+  readonly mode: "http1" | "http2" | "tcp" | "tcp-many" | "names" | "hold" | "silent";
   readonly host: string;
   readonly port: number;
   readonly authority?: string;
@@ -177,6 +177,10 @@ export interface MeshScenario {
   mint(spiffeId: string): TestIdentity;
   http(from: LabHost, call: MeshCall): Promise<HttpAnswer[]>;
   tcp(from: LabHost, call: MeshCall): Promise<TcpAnswer>;
+  /** Connections of mode `tcp-many`. */
+  tcpMany(from: LabHost, call: Omit<MeshCall, "mode">): Promise<TcpAnswer[]>;
+  /** What the server's certificate says, for each connection of mode `names`. */
+  serverNames(from: LabHost, call: Omit<MeshCall, "mode">): Promise<string[]>;
   hold(from: LabHost, call: MeshCall): LabProcess;
   close(): Promise<void>;
 }
@@ -286,6 +290,8 @@ async function start(tasks: TaskGroup, options: MeshScenarioOptions): Promise<Me
     mint: (spiffeId) => authority.mint(spiffeId),
     http: (from, call) => callFrom<HttpAnswer[]>(from, call),
     tcp: (from, call) => callFrom<TcpAnswer>(from, call),
+    tcpMany: (from, call) => callFrom<TcpAnswer[]>(from, { ...call, mode: "tcp-many" }),
+    serverNames: (from, call) => callFrom<string[]>(from, { ...call, mode: "names" }),
     hold: (from, call) => from.spawn(process.execPath, [CLIENT, JSON.stringify({ ...call, mode: "hold" })]),
     close: () => tasks.close(),
   };
