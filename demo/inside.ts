@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import { inspect } from "node:util";
-import { createNarrator } from "./narrator.ts";
+import { createNarrator, withHeartbeat } from "./narrator.ts";
+import type { Narrator } from "./narrator.ts";
 import { stepsOf } from "./steps.ts";
 import { readLogTails } from "./logs.ts";
 import { startWorld } from "./world.ts";
@@ -9,6 +10,8 @@ import type { World } from "./world.ts";
 /** The descriptor on which the outside waits for the end of the steps. */
 const ANNOUNCE_FD = 3;
 const LOG_TAIL_BYTES = 3_000;
+/** On a busy machine a wait can take a minute, which must not look like a standstill. */
+const SILENCE_MS = 5_000;
 
 export interface InsideOptions {
   readonly isOnce: boolean;
@@ -38,8 +41,16 @@ export async function runInside(options: InsideOptions): Promise<number> {
   process.exit(outcome === "interrupted" ? 130 : outcome);
 }
 
-async function show({ isOnce, consulPath }: InsideOptions): Promise<number> {
-  const narrator = createNarrator((line) => void process.stdout.write(`${line}\n`), process.stdout.isTTY);
+async function show(options: InsideOptions): Promise<number> {
+  const heartbeat = withHeartbeat((line) => void process.stdout.write(`${line}\n`), SILENCE_MS);
+  try {
+    return await showSteps(options, createNarrator(heartbeat.write, process.stdout.isTTY));
+  } finally {
+    heartbeat.close();
+  }
+}
+
+async function showSteps({ isOnce, consulPath }: InsideOptions, narrator: Narrator): Promise<number> {
   const steps = stepsOf({ hasConsul: consulPath !== undefined });
   narrator.say("Starting a control plane and three hosts, each with its agent, Envoy and applications …");
   if (consulPath !== undefined) narrator.say("and beside them a Consul cluster: a server, and two boxes that are not in the mesh …");

@@ -33,3 +33,23 @@ export function createNarrator(write: (line: string) => void, hasColours: boolea
     proof: (text) => write(paint("32", ` ✓ ${text}`)),
   };
 }
+
+/** A `write` that shows life while nothing is written; `close` ends that. */
+export interface Heartbeat {
+  readonly write: (line: string) => void;
+  readonly close: () => void;
+}
+
+/** Whenever nothing was written for `silenceMs`, says for how long it has been waiting. */
+export function withHeartbeat(write: (line: string) => void, silenceMs: number): Heartbeat {
+  let lastWrittenAt = Date.now();
+  const timer = setInterval(() => write(`   … ${Math.round((Date.now() - lastWrittenAt) / 1000)} s`), silenceMs);
+  return {
+    write(line) {
+      lastWrittenAt = Date.now();
+      timer.refresh();
+      write(line);
+    },
+    close: () => clearInterval(timer),
+  };
+}
