@@ -28,8 +28,9 @@ function envoyFiles(): FileDescriptorProto[] {
 
 function ownFiles(): FileDescriptorProto[] {
   const buf = join(dirname(require.resolve("@bufbuild/buf/package.json")), "bin", "buf");
-  const set = execFileSync(buf, ["build", here, "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 1 << 26 });
-  return fromBinary(FileDescriptorSetSchema, set).file;
+  // It wants a cache even with nothing to fetch, by default in the home folder; here it goes with the old types.
+  const env = { ...process.env, BUF_CACHE_DIR: join(out, ".buf-cache") };
+  return fromBinary(FileDescriptorSetSchema, execFileSync(buf, ["build", here, "--as-file-descriptor-set", "-o", "-"], { maxBuffer: 1 << 26, env })).file;
 }
 
 /** The files needed to generate `roots`, dependencies first. */
