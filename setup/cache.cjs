@@ -1,12 +1,14 @@
 /** The one folder outside the repository that the set-up writes to, and the lock that keeps two set-ups apart. */
 "use strict";
 
-const { spawn, spawnSync } = require("node:child_process");
+const { spawnSync } = require("node:child_process");
 const { closeSync, mkdirSync, openSync, readdirSync, rmSync, statSync } = require("node:fs");
 const { dirname, join, resolve } = require("node:path");
 const { SetupError, say } = require("./progress.cjs");
+const { start } = require("./running.cjs");
 
 const LOCK_WAIT_SECONDS = 1_800;
+const WAIT_HEARTBEAT_MS = 15_000;
 const OTHERS_MAY_ENTER = 0o001;
 const PART_PREFIX = "part-";
 
@@ -28,9 +30,15 @@ function makeCache() {
   }
 }
 
-/** Where something is built before it is renamed to its place; leftovers of a killed run are removed under the lock. */
+/** Where something is built before it is renamed to its place; what is left there is removed at the end, or by the next set-up if this one is killed. */
 function partPath(name) {
   return join(cacheFolder(), PART_PREFIX + name);
+}
+
+function removeParts() {
+  for (const name of readdirSync(cacheFolder())) {
+    if (name.startsWith(PART_PREFIX)) rmSync(join(cacheFolder(), name), { recursive: true, force: true });
+  }
 }
 
 /**
@@ -44,9 +52,8 @@ async function lockCache(work) {
       say("another set-up is at work on this machine: waiting for it");
       await waitForLock(file);
     }
-    for (const name of readdirSync(cacheFolder())) {
-      if (name.startsWith(PART_PREFIX)) rmSync(join(cacheFolder(), name), { recursive: true, force: true });
-    }
+    removeParts();
+    process.once("exit", removeParts);
     return await work();
   } finally {
     closeSync(file);
@@ -54,14 +61,15 @@ async function lockCache(work) {
 }
 
 function waitForLock(file) {
+  const heartbeat = setInterval(() => say("… still waiting for it"), WAIT_HEARTBEAT_MS);
   return new Promise((done, fail) => {
-    const child = spawn("flock", ["--wait", String(LOCK_WAIT_SECONDS), "3"], { stdio: ["ignore", "ignore", "ignore", file] });
+    const child = start("flock", ["--wait", String(LOCK_WAIT_SECONDS), "3"], { label: "waiting for the lock", stdio: ["ignore", "ignore", "ignore", file] });
     child.on("error", (error) => fail(new SetupError(`cannot run flock: ${error.message}`)));
     child.on("close", (code) => {
       if (code === 0) done();
       else fail(new SetupError(`another set-up still holds ${join(cacheFolder(), "lock")} after ${LOCK_WAIT_SECONDS} s`));
     });
-  });
+  }).finally(() => clearInterval(heartbeat));
 }
 
 module.exports = { cacheFolder, lockCache, makeCache, partPath };

@@ -15,6 +15,19 @@ function isOnPath(command) {
   return folders.some((folder) => folder !== "" && existsSync(join(folder, command)));
 }
 
+/** The environment of a program that may lie there. */
+function withRootFolders() {
+  return { ...process.env, PATH: [process.env.PATH || "", ...ROOT_FOLDERS].join(delimiter) };
+}
+
+/** `npm` is what npm calls itself in the environment of its scripts. */
+function notRoot(npm) {
+  const remedy = /^npm\/[78]\./.test(npm)
+    ? "this npm runs scripts as the owner of the folder, even for root: chown -R root: . and run the same command as root or with sudo"
+    : "run the same command with sudo, or as root";
+  return `you are not root: hosts are simulated with network namespaces (${remedy})`;
+}
+
 /** Everything that stands in the way, each with what to do about it; empty when nothing does. */
 function machineProblems() {
   const problems = [];
@@ -25,7 +38,7 @@ function machineProblems() {
     problems.push(`its architecture is ${process.arch}: Envoy and Node are fetched for ${ARCHITECTURES.join(" and ")}`);
   }
   if (process.getuid() !== 0) {
-    problems.push("you are not root: hosts are simulated with network namespaces (run the same command with sudo, or as root)");
+    problems.push(notRoot(process.env.npm_config_user_agent || ""));
   } else {
     const tried = spawnSync("unshare", ["-n", "-m", "-p", "--fork", "true"], { encoding: "utf8" });
     if (tried.error !== undefined) problems.push("`unshare` is missing (Debian's package util-linux)");
@@ -36,4 +49,4 @@ function machineProblems() {
   return problems;
 }
 
-module.exports = { isOnPath, machineProblems };
+module.exports = { isOnPath, machineProblems, notRoot, withRootFolders };

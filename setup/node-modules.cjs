@@ -4,25 +4,33 @@
 const { spawnSync } = require("node:child_process");
 const { chmodSync, existsSync, readFileSync, renameSync, rmSync, symlinkSync } = require("node:fs");
 const { join } = require("node:path");
-const { SetupError, runWithProgress } = require("./progress.cjs");
+const { cacheFolder } = require("./cache.cjs");
+const { ProgramError, SetupError, runWithProgress, say } = require("./progress.cjs");
 const { hashOf, isStamped, readIfThere, stamp } = require("./stamp.cjs");
+const { begin, finish, isUnfinished } = require("./unfinished.cjs");
 
 const root = join(__dirname, "..");
-const stampFile = join(root, "node_modules", ".ironmesh-stamp");
+const folder = join(root, "node_modules");
+const stampFile = join(folder, ".ironmesh-stamp");
 const NODE = join(root, "node_modules", ".bin", "node");
 const NODE_MAJOR = "v24.";
+const AS_PROJECT_NODE = join(__dirname, "as-project-node.cjs");
 
 /**
  * No dependency's install script runs (none is needed, and they are a way in
  * for strangers); whatever a person's npm configuration omits, we need both the
  * tools and the Node runtime, which is an optional dependency per platform;
- * the lock file is read, never written.
+ * the lock file is read, never written. npm's own cache goes into ours, so that
+ * nothing stays in a home folder.
  */
-const INSTALL = ["install", "--ignore-scripts", "--include=dev", "--include=optional", "--no-save", "--no-audit", "--no-fund", "--loglevel=error", "--no-progress"];
+const INSTALL = ["install", "--ignore-scripts", "--include=dev", "--include=optional", "--no-save", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error", "--no-progress"];
+
+/** What npm prints when it cannot talk to a registry. */
+const UNREACHABLE = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|CERT|network/;
 
 function inputs() {
   const lock = readIfThere(join(root, "package-lock.json")) || "";
-  return hashOf([readFileSync(join(root, "package.json")), lock, process.arch]);
+  return hashOf([readFileSync(join(root, "package.json")), lock, process.arch, INSTALL.join(" "), readFileSync(AS_PROJECT_NODE)]);
 }
 
 function runtimeVersion() {
@@ -49,14 +57,27 @@ function linkRuntime() {
   renameSync(`${NODE}.new`, NODE);
 }
 
-/** Installs when package.json or the lock changed since the last time, or the runtime is not there. */
-async function ensureNodeModules() {
-  const wanted = inputs();
-  if (isStamped(stampFile, wanted) && runtimeIsRight()) return;
+async function npmInstall() {
+  // npm takes a package that it unpacked by half for whole.
+  if (begin(folder)) say("an earlier npm install did not end well: starting it anew");
   // npm tells its scripts where it lies itself; by name it may be another npm, or none.
   const npm = process.env.npm_execpath;
   const [command, first] = npm && npm.endsWith(".js") ? [process.execPath, [npm]] : ["npm", []];
-  await runWithProgress("npm install", command, [...first, ...INSTALL], { cwd: root });
+  const env = { ...process.env, NODE_OPTIONS: `${process.env.NODE_OPTIONS || ""} --require "${AS_PROJECT_NODE}"` };
+  try {
+    await runWithProgress("npm install", command, [...first, ...INSTALL, `--cache=${join(cacheFolder(), "npm")}`], { cwd: root, env });
+  } catch (error) {
+    const cannotReach = error instanceof ProgramError && UNREACHABLE.test(error.output);
+    throw cannotReach ? new SetupError(`this machine must reach an npm registry (npm config get registry; proxy, https-proxy and cafile in an .npmrc)\n${error.message}`) : error;
+  }
+  finish(folder);
+}
+
+/** Installs when package.json or the lock changed since the last time, or the runtime is not there. */
+async function ensureNodeModules() {
+  const wanted = inputs();
+  if (isStamped(stampFile, wanted) && !isUnfinished(folder) && runtimeIsRight()) return;
+  await npmInstall();
   if (!runtimeIsRight()) linkRuntime();
   if (!runtimeIsRight()) {
     const found = runtimeVersion() || "nothing";

@@ -1,9 +1,11 @@
 /** The programs of the machine that the demo, the tests, or a host of a mesh run, installed where they are missing. */
 "use strict";
 
+const { spawnSync } = require("node:child_process");
 const { existsSync } = require("node:fs");
-const { isOnPath } = require("./machine.cjs");
-const { SetupError, runWithProgress, say } = require("./progress.cjs");
+const { installPackages } = require("./apt.cjs");
+const { isOnPath, withRootFolders } = require("./machine.cjs");
+const { SetupError, say } = require("./progress.cjs");
 
 /**
  * `command` or `file` is what must be there; `package` is Debian's name for where
@@ -17,7 +19,9 @@ const NEEDED = [
   { command: "tcpdump", package: "tcpdump", why: "shows the bytes on the wire", for: ["demo", "test"] },
   { command: "curl", package: "curl", why: "is the unmodified client", for: ["demo", "test", "host"] },
   { command: "git", package: "git", why: "lists the files that the architecture test reads", for: ["test"] },
-  { command: "setpriv", package: "util-linux", why: "runs Envoy as a user without rights", for: ["demo", "test"] },
+  { command: "openssl", package: "openssl", why: "reads our certificates with other eyes", for: ["test"] },
+  { command: "pgrep", package: "procps", why: "finds processes that must be gone", for: ["test"] },
+  { command: "setpriv", package: "util-linux", why: "runs Envoy as a user without rights", for: ["demo", "test", "host"] },
   { command: "flock", package: "util-linux", why: "keeps two set-ups apart", for: ["demo", "test", "host"] },
   { command: "mmdebstrap", package: "mmdebstrap", why: "makes the image of hosts that are booted", for: ["test"], isOptional: true },
   { command: "systemd-nspawn", package: "systemd-container", why: "boots hosts", for: ["test"], isOptional: true },
@@ -30,10 +34,6 @@ const NEEDED = [
   },
 ];
 
-/** apt must ask nobody, restart nothing, and wait for another apt instead of failing. */
-const QUIET = { DEBIAN_FRONTEND: "noninteractive", NEEDRESTART_SUSPEND: "1" };
-const PATIENT = ["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0", "-q"];
-
 function missingFor(purpose) {
   return NEEDED.filter((need) => need.for.includes(purpose)).filter((need) =>
     need.command === undefined ? !existsSync(need.file) : !isOnPath(need.command),
@@ -41,10 +41,28 @@ function missingFor(purpose) {
 }
 
 /**
+ * Older ones open /dev/stdin by its name, which fails for the socket that Node
+ * hands them: with those the agent could not load a single rule.
+ */
+function checkNft() {
+  const tried = spawnSync("nft", ["--check", "-f", "-"], { input: "table inet ironmesh_check {}\n", encoding: "utf8", env: withRootFolders() });
+  if (tried.status === 0) return;
+  if (!/\/dev\/stdin/.test(tried.stderr || "")) throw new SetupError(`nft does not work here: ${(tried.stderr || String(tried.error)).trim()}`);
+  const version = spawnSync("nft", ["--version"], { encoding: "utf8", env: withRootFolders() }).stdout.trim();
+  throw new SetupError(`${version} is too old: it cannot read rules that Ironmesh sends it. The one of Debian 12 (1.0.6) and newer ones can`);
+}
+
+/** Everything that `purpose` runs is there afterwards, and of use. */
+async function ensurePackages(purpose) {
+  await ensureCommands(purpose);
+  checkNft();
+}
+
+/**
  * Installs what is missing with apt. None of these packages starts or enables a
  * service when it is first installed (Debian's nftables leaves its own disabled).
  */
-async function ensurePackages(purpose) {
+async function ensureCommands(purpose) {
   const missing = missingFor(purpose);
   const optional = missing.filter((need) => need.isOptional);
   await ensure(purpose, missing.filter((need) => !need.isOptional));
@@ -58,23 +76,12 @@ async function ensurePackages(purpose) {
 
 async function ensure(purpose, missing) {
   if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((need) => need.package))];
   if (!isOnPath("apt-get")) {
     const list = missing.map((need) => `${need.command || need.file} (${need.why}; Debian's package ${need.package})`);
     throw new SetupError(["this machine has no apt-get, so install by its own means:", ...list].join("\n  - "));
   }
-  const install = (label) =>
-    runWithProgress(label, "apt-get", [...PATIENT, "install", "-y", "--no-install-recommends", "--no-upgrade", ...packages], {
-      env: { ...process.env, ...QUIET },
-    });
-  try {
-    await install(`installing Debian packages: ${packages.join(", ")}`);
-  } catch {
-    // The package lists are absent or old: the usual state of a fresh image.
-    say("apt knows no such packages yet, or only old ones");
-    await runWithProgress("apt-get update", "apt-get", [...PATIENT, "update"], { env: { ...process.env, ...QUIET } });
-    await install(`installing Debian packages: ${packages.join(", ")}`);
-  }
+  const packages = [...new Set(missing.map((need) => need.package))];
+  await installPackages(packages);
   const left = missingFor(purpose).filter((need) => missing.includes(need));
   if (left.length > 0) {
     throw new SetupError(`installed ${packages.join(", ")}, but still missing: ${left.map((need) => need.command || need.file).join(", ")}`);

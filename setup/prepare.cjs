@@ -19,10 +19,19 @@ const { ensureEnvoy } = require("./envoy.cjs");
 const { machineProblems } = require("./machine.cjs");
 const { ensureNodeModules } = require("./node-modules.cjs");
 const { ensurePackages } = require("./packages.cjs");
-const { SetupError, say, spoke } = require("./progress.cjs");
+const { ProgramError, SetupError, say, spoke } = require("./progress.cjs");
 const { ensureProto } = require("./proto.cjs");
+const { endInOrder } = require("./running.cjs");
 
 const PURPOSES = ["demo", "test", "host"];
+const CLONE_MB = 500;
+const CACHE_MB = 350;
+const DISK_PROBLEMS = {
+  EACCES: "it is not allowed to write there",
+  EDQUOT: "the disk quota is used up",
+  ENOSPC: "no space is left on the disk",
+  EROFS: "the file system is read-only",
+};
 
 async function prepare(purpose) {
   if (!PURPOSES.includes(purpose)) throw new SetupError(`prepare what? one of: ${PURPOSES.join(", ")}`);
@@ -40,7 +49,20 @@ async function prepare(purpose) {
   if (spoke()) say(`ready (${Math.round((Date.now() - startedAt) / 1000)} s); what was fetched is in node_modules and ${cacheFolder()}`);
 }
 
+/** What a person is told; of our own mistakes, where they are. */
+function explain(error) {
+  const isFull = error instanceof ProgramError && /ENOSPC|No space left on device/i.test(error.output);
+  if (error instanceof SetupError) return isFull ? `${error.message}\n${needs()}` : error.message;
+  const problem = DISK_PROBLEMS[error.code];
+  return problem === undefined ? error.stack : `${problem}${error.path === undefined ? "" : `: ${error.path}`}\n${needs()}`;
+}
+
+function needs() {
+  return `The set-up writes about ${CLONE_MB} MB into the clone and ${CACHE_MB} MB into ${cacheFolder()} (IRONMESH_CACHE names another folder)`;
+}
+
+endInOrder();
 prepare(process.argv[2] || "test").catch((error) => {
-  console.error(`set-up: ${error instanceof SetupError ? error.message : error.stack}`);
+  console.error(`set-up: ${explain(error)}`);
   process.exitCode = 1;
 });
