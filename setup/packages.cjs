@@ -2,7 +2,9 @@
 "use strict";
 
 const { spawnSync } = require("node:child_process");
-const { existsSync } = require("node:fs");
+const { existsSync, mkdtempSync, rmSync, writeFileSync } = require("node:fs");
+const { tmpdir } = require("node:os");
+const { join } = require("node:path");
 const { installPackages } = require("./apt.cjs");
 const { isOnPath, withRootFolders } = require("./machine.cjs");
 const { SetupError, say } = require("./progress.cjs");
@@ -40,16 +42,17 @@ function missingFor(purpose) {
   );
 }
 
-/**
- * Older ones open /dev/stdin by its name, which fails for the socket that Node
- * hands them: with those the agent could not load a single rule.
- */
+/** Whether nft reads rules here; those of before 1.0 do so from a file alone, which is what the agent gives them. */
 function checkNft() {
-  const tried = spawnSync("nft", ["--check", "-f", "-"], { input: "table inet ironmesh_check {}\n", encoding: "utf8", env: withRootFolders() });
-  if (tried.status === 0) return;
-  if (!/\/dev\/stdin/.test(tried.stderr || "")) throw new SetupError(`nft does not work here: ${(tried.stderr || String(tried.error)).trim()}`);
-  const version = spawnSync("nft", ["--version"], { encoding: "utf8", env: withRootFolders() }).stdout.trim();
-  throw new SetupError(`${version} is too old: it cannot read rules that Ironmesh sends it. The one of Debian 12 (1.0.6) and newer ones can`);
+  const folder = mkdtempSync(join(tmpdir(), "ironmesh-check-"));
+  try {
+    const rules = join(folder, "rules");
+    writeFileSync(rules, "table inet ironmesh_check {}\n");
+    const tried = spawnSync("nft", ["--check", "-f", rules], { encoding: "utf8", env: withRootFolders() });
+    if (tried.status !== 0) throw new SetupError(`nft does not work here: ${(tried.stderr || String(tried.error)).trim()}`);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** Everything that `purpose` runs is there afterwards, and of use. */

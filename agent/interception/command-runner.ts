@@ -1,4 +1,7 @@
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 export interface CommandResult {
   /** The exit code; 127 where the command does not exist, 255 where a signal ended it. */
@@ -28,15 +31,23 @@ export function createCommandRunner(prefix: readonly string[] = []): CommandRunn
   };
   return {
     run(command, args, input = "") {
-      return new Promise((resolve) => {
-        const child = execFile(...argv(command, args), { maxBuffer: MAX_OUTPUT_BYTES, env: { ...process.env, LC_ALL: "C" } }, (error, stdout, stderr) => {
-          if (error === null) resolve({ code: 0, stdout, stderr });
-          else if (error.code === "ENOENT") resolve({ code: 127, stdout, stderr: `${command}: not found` });
-          else resolve({ code: typeof error.code === "number" ? error.code : 255, stdout, stderr: stderr || error.message });
+      const stdin = input === "" ? "ignore" : openInput(input);
+      return new Promise<CommandResult>((resolve) => {
+        const child = spawn(...argv(command, args), { stdio: [stdin, "pipe", "pipe"], env: { ...process.env, LC_ALL: "C" } });
+        const output = { stdout: "", stderr: "" };
+        for (const stream of ["stdout", "stderr"] as const) {
+          child[stream]?.setEncoding("utf8").on("data", (text: string) => {
+            output[stream] += text;
+            if (output[stream].length > MAX_OUTPUT_BYTES) child.kill("SIGKILL");
+          });
+        }
+        child.once("error", (error: NodeJS.ErrnoException) => {
+          if (error.code === "ENOENT") resolve({ code: 127, stdout: "", stderr: `${command}: not found` });
+          else resolve({ code: 255, stdout: "", stderr: error.message });
         });
-        // A command that ends without reading its input is judged by its exit code.
-        child.stdin?.on("error", () => {});
-        child.stdin?.end(input);
+        child.once("close", (code, signal) => resolve({ code: code ?? 255, stdout: output.stdout, stderr: output.stderr || (signal === null ? "" : `ended by ${signal}`) }));
+      }).finally(() => {
+        if (stdin !== "ignore") closeSync(stdin);
       });
     },
     startDetached(command, args) {
@@ -46,4 +57,19 @@ export function createCommandRunner(prefix: readonly string[] = []): CommandRunn
       return child.pid ?? 0;
     },
   };
+}
+
+/**
+ * A file without a name that holds the text. What Node calls a pipe is a socket,
+ * and nft before 1.0 opens /dev/stdin by its name, which a socket does not allow.
+ */
+function openInput(text: string): number {
+  const folder = mkdtempSync(join(tmpdir(), "ironmesh-input-"));
+  try {
+    const path = join(folder, "input");
+    writeFileSync(path, text, { mode: 0o600 });
+    return openSync(path, "r");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
