@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { CodedError } from "../base/coded-error.ts";
+import { foreignText as printable } from "../base/foreign-text.ts";
 import type { Peer, UnverifiedPeer } from "../base/grpc/call.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Closable } from "../base/task-group.ts";
@@ -310,7 +311,7 @@ function readCsr(der: Uint8Array): VerifiedCsr {
   return csr.value;
 }
 
-/** What strangers say is kept short and printable: it ends in logs, terminals and the journal. */
+/** It ends in logs, terminals and the journal. */
 function foreignText(text: string): string {
-  return text.slice(0, maxForeignText).replaceAll(/[^\u0020-\u007e]/g, "?");
+  return printable(text, maxForeignText);
 }

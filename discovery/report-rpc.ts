@@ -1,6 +1,7 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { messageOf } from "../base/coded-error.ts";
+import { foreignLines, foreignText } from "../base/foreign-text.ts";
 import type { Peer, UnaryHandler } from "../base/grpc/call.ts";
 import { GrpcError } from "../base/grpc/status.ts";
 import type { Health } from "../model/workload.ts";
@@ -30,7 +31,7 @@ const HEALTH: Readonly<Record<WireHealth, Health>> = {
 export interface EnvoyRejection {
   readonly typeUrl: string;
   readonly name: string;
-  /** In Envoy's own words. */
+  /** In Envoy's own words, which may be several lines. */
   readonly message: string;
 }
 
@@ -50,7 +51,7 @@ export function reportHandler({ hosts, authorize, onRejections }: ReportHandlerO
       const hostId = await authorize(peer);
       const request = decodeReport(bytes);
       const refusals = hosts.report(hostId, readReport(request));
-      onRejections(hostId, request.rejections.slice(0, MAX_REJECTIONS).map(({ typeUrl, name, message }) => ({ typeUrl: short(typeUrl), name: short(name), message: message.slice(0, MAX_MESSAGE) })));
+      onRejections(hostId, request.rejections.slice(0, MAX_REJECTIONS).map(({ typeUrl, name, message }) => ({ typeUrl: short(typeUrl), name: short(name), message: foreignLines(message, MAX_MESSAGE) })));
       return toBinary(ReportResponseSchema, create(ReportResponseSchema, { refusals: [...refusals] }));
     },
   };
@@ -106,5 +107,5 @@ function atMost(limit: number, count: number, what: string): void {
 }
 
 function short(text: string): string {
-  return text.slice(0, MAX_TEXT);
+  return foreignText(text, MAX_TEXT);
 }

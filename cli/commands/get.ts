@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import type { ConfigView, EndpointView, HostView, JournalView, RegistryView, ServiceView } from "../../discovery/http/api.ts";
+import { foreignText } from "../../base/foreign-text.ts";
 import { formatHostPort } from "../../model/address.ts";
 import { formatIssue, type Issue } from "../../base/issue.ts";
 import { OUTPUT_FORMATS, type OutputFormat, renderRows } from "../terminal/output.ts";
@@ -159,7 +160,7 @@ function addListing<T>(parent: Command, listing: Listing<T>, context: CliContext
       const format = command.opts<{ output: OutputFormat }>().output;
       context.print(renderRows(rows, listing.columns, format, `no ${listing.word}`));
       const notes = format === "table" ? (listing.notes?.(rows) ?? []) : [];
-      if (notes.length > 0) context.print(`\n${notes.join("\n")}`);
+      if (notes.length > 0) context.print(`\n${notes.map((note) => foreignText(note)).join("\n")}`);
     });
 }
 

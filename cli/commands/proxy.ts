@@ -1,4 +1,5 @@
 import { Argument, type Command, Option } from "commander";
+import { foreignLines, foreignText } from "../../base/foreign-text.ts";
 import { type ProxyView, RESOURCE_WORDS, type ResourceWord } from "../../discovery/http/api.ts";
 import type { CliContext } from "../context.ts";
 import { OUTPUT_FORMATS, type OutputFormat, renderRows, renderValue } from "../terminal/output.ts";
@@ -31,7 +32,7 @@ export function addProxyStatus(program: Command, context: CliContext): void {
       for (const proxy of proxies) {
         for (const { type, error, causes } of proxy.types.filter((entry) => entry.error !== "")) {
           const from = causes.length === 0 ? "" : ` (from ${causes.map(({ resource, position }) => `${resource} at ${position}`).join(", ")})`;
-          context.print(`\n${proxy.hostName} rejected ${type}${from}:\n  ${error}`);
+          context.print(`\n${foreignText(`${proxy.hostName} rejected ${type}${from}`)}:\n  ${foreignLines(error).replaceAll("\n", "\n  ")}`);
         }
       }
     });

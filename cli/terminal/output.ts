@@ -5,6 +5,9 @@ import { type Column, renderTable } from "./table.ts";
 export const OUTPUT_FORMATS = ["table", "json", "yaml"] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
+/** Control characters that JSON allows as they are, in strings; YAML puts a text with one between double quotes, where the same escape holds. */
+const LEFT_BARE = /[\u007f-\u009f]/g;
+
 /** Rows in the asked form; programs get every field, people the columns. */
 export function renderRows<T>(rows: readonly T[], columns: readonly Column<T>[], format: OutputFormat, none: string): string {
   if (format !== "table") return renderValue(rows, format);
@@ -12,5 +15,6 @@ export function renderRows<T>(rows: readonly T[], columns: readonly Column<T>[],
 }
 
 export function renderValue(value: unknown, format: Exclude<OutputFormat, "table">): string {
-  return format === "json" ? JSON.stringify(value, undefined, 2) : stringify(value).trimEnd();
+  const text = format === "json" ? JSON.stringify(value, undefined, 2) : stringify(value).trimEnd();
+  return text.replaceAll(LEFT_BARE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
