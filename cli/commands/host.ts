@@ -8,10 +8,12 @@ export function addHost(program: Command, context: CliContext): void {
   host
     .command("revoke")
     .description("issue nothing to a host any more, and send no traffic to it")
-    .argument("<host>", "host id or name")
+    .argument("<host>", "host id, or a name that one host alone has")
     .action(async (name: string) => {
       const answer = await context.api().send("POST", `/api/v1/hosts/${encodeURIComponent(name)}/revoke`);
       if (answer.status !== 200) throw refusal(answer);
-      context.print(`${name} revoked`);
+      const { revoked } = answer.body as { revoked: string };
+      // Hosts choose their names: what was revoked is told by its id.
+      context.print(revoked === name ? `${revoked} revoked` : `${revoked} revoked, which calls itself ${name}`);
     });
 }

@@ -45,7 +45,7 @@ export function addProxyConfig(program: Command, context: CliContext): void {
     .alias("pc")
     .description("the Envoy resources of one host, as the control plane made them")
     .addArgument(new Argument("<what>", "type of resource").choices(RESOURCE_WORDS))
-    .argument("<host>", "host id or name")
+    .argument("<host>", "host id, or a name that one host alone has")
     .addOption(outputOption())
     .addHelpText("after", "\nExample:\n  ironmesh proxy-config clusters vm1")
     .action(async (what: ResourceWord, host: string, options: { output: OutputFormat }) => {

@@ -10,6 +10,7 @@ import type { ControlPlaneApi, EndpointView, HostView, ResourceWord, ServiceView
 import type { HostRecord } from "../../discovery/registry/agents/host-record.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
 import { toEnvoyJson } from "../../proto/json.ts";
+import { findHost } from "./host-lookup.ts";
 import type { ApiParts } from "./parts.ts";
 import { viewProxies } from "./proxy-view.ts";
 
@@ -24,8 +25,11 @@ const TYPE_OF_WORD: Readonly<Record<ResourceWord, string>> = {
 /** Answers the API from the running parts; every answer is as they are at that moment. */
 export function createApi(parts: ApiParts): ControlPlaneApi {
   const { written, store, authority, catalog, registries, hosts, push } = parts;
-  const hostNamed = (word: string): HostRecord | undefined =>
-    hosts.hosts.get(word) ?? [...hosts.hosts.entries().values()].find(({ report }) => report.hostName === word);
+  const hostMeant = async (word: string): Promise<string | undefined> => {
+    const enrolled = await authority.hosts();
+    // What it called itself when it joined, until it reports: else a neighbour could take the name of a host that is silent.
+    return findHost(word, enrolled.map(({ hostId, reportedName, revoked }) => ({ hostId, name: hosts.hosts.get(hostId)?.report.hostName ?? reportedName, isRevoked: revoked !== undefined })));
+  };
   return {
     services: () => [...catalog.services.entries().keys()].sort().flatMap((key) => viewService(catalog, key) ?? []),
     endpoints: (word) => viewEndpoints(catalog, word),
@@ -64,11 +68,11 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
         };
       }),
     proxies: () => viewProxies(parts),
-    proxyResources(word, what) {
-      const host = hostNamed(word);
-      if (host === undefined) return undefined;
+    async proxyResources(word, what) {
+      const hostId = await hostMeant(word);
+      if (hostId === undefined || hosts.hosts.get(hostId) === undefined) return undefined;
       const typeUrl = TYPE_OF_WORD[what];
-      return [push.setOf(host.hostId), push.shared].flatMap((set) => [...set.list(typeUrl)].map(({ bytes }) => toEnvoyJson(typeUrl, bytes)));
+      return [push.setOf(hostId), push.shared].flatMap((set) => [...set.list(typeUrl)].map(({ bytes }) => toEnvoyJson(typeUrl, bytes)));
     },
     async apply(yaml, file) {
       const { stored, resources, issues } = await applyDocuments(store, parseDocuments(yaml, file, "store"));
@@ -87,10 +91,9 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
       return { token: created.token.revealText(), expiresAt: new Date(created.expiresAtMs).toISOString() };
     },
     async revokeHost(word) {
-      const hostId = hostNamed(word)?.hostId ?? (await authority.hosts()).find((host) => host.hostId === word)?.hostId;
-      if (hostId === undefined) return false;
-      await authority.revokeHost(hostId);
-      return true;
+      const hostId = await hostMeant(word);
+      if (hostId !== undefined) await authority.revokeHost(hostId);
+      return hostId;
     },
     journal: (last) => authority.journal(last),
     openTasks: () => registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`),

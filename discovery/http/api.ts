@@ -147,13 +147,14 @@ export interface ControlPlaneApi {
   configYaml(kind: string, namespace: string, name: string): string | undefined;
   registries(): readonly RegistryView[];
   proxies(): readonly ProxyView[];
-  /** Envoy's own form (proto JSON), secrets redacted; undefined for an unknown host. Takes a host id or name. */
-  proxyResources(host: string, word: ResourceWord): readonly unknown[] | undefined;
+  /** Envoy's own form (proto JSON), secrets redacted; undefined for an unknown host. Takes a host id, or a name that one host alone has. */
+  proxyResources(host: string, word: ResourceWord): Promise<readonly unknown[] | undefined>;
   apply(yaml: string, file: string): Promise<ApplyOutcome>;
   /** False where the store holds no such resource. */
   remove(kind: string, namespace: string, name: string): Promise<boolean>;
   createToken(request: TokenRequest): Promise<{ readonly token: string; readonly expiresAt: string }>;
-  revokeHost(host: string): Promise<boolean>;
+  /** Takes what `proxyResources` takes; gives the id of the host that was revoked, undefined where there is none. */
+  revokeHost(host: string): Promise<string | undefined>;
   /** The last entries of each writer. */
   journal(last: number): Promise<JournalView>;
   /** Named tasks that are still open; empty means ready. */

@@ -4,7 +4,7 @@ import { type ControlPlaneApi, RESOURCE_WORDS, type ResourceWord, type TokenRequ
 const hostParam = {
   type: "object",
   required: ["host"],
-  properties: { host: { type: "string", minLength: 1, maxLength: 253, description: "Host id or name." } },
+  properties: { host: { type: "string", minLength: 1, maxLength: 253, description: "Host id, or a name that one host alone has." } },
 } as const;
 
 /** How much of the journal is shown unless more is asked for. */
@@ -56,9 +56,9 @@ export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneA
         },
       },
     },
-    (request, reply) => {
+    async (request, reply) => {
       const { host, word } = request.params;
-      const resources = api.proxyResources(host, word);
+      const resources = await api.proxyResources(host, word);
       if (resources !== undefined) return resources;
       return reply.code(404).send({ code: "MESH_HOST_UNKNOWN", message: `no host ${host}`, hint: "`ironmesh get hosts` lists them" });
     },
@@ -87,7 +87,8 @@ export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneA
     { schema: { summary: "Refuses every further certificate to a host.", params: hostParam } },
     async (request, reply) => {
       const { host } = request.params;
-      if (await api.revokeHost(host)) return { revoked: host };
+      const revoked = await api.revokeHost(host);
+      if (revoked !== undefined) return { revoked };
       return reply.code(404).send({ code: "MESH_HOST_UNKNOWN", message: `no host ${host}`, hint: "`ironmesh get hosts` lists them" });
     },
   );

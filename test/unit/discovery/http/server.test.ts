@@ -40,7 +40,7 @@ describe("HTTP API", () => {
       configYaml: (...name) => (name.join("/") === "Service/default/web" ? "kind: Service\n" : undefined),
       registries: () => asking("registries"),
       proxies: () => asking("proxies"),
-      proxyResources: (host, word) => (host === "h1" ? [{ word }] : undefined),
+      proxyResources: async (host, word) => (host === "h1" ? [{ word }] : undefined),
       async apply(yaml, file) {
         asked.push(["apply", yaml, file]);
         if (yaml === "store down") throw new Error("the disk is full of secrets");
@@ -52,7 +52,7 @@ describe("HTTP API", () => {
         asked.push(["token", wanted]);
         return { token: "im1.x", expiresAt: "2026-01-01T00:00:00Z" };
       },
-      revokeHost: async (host) => host === "h1",
+      revokeHost: async (host) => (host === "vm1" ? "h1" : undefined),
       async journal(last) {
         asked.push(["journal", last]);
         return { entries: [], problems: [] };
@@ -144,7 +144,7 @@ describe("HTTP API", () => {
 
   it("revokes a host", async () => {
     const revoke = async (host: string) => app.inject({ method: "POST", url: `/api/v1/hosts/${host}/revoke` });
-    assert.deepEqual((await revoke("h1")).json(), { revoked: "h1" });
+    assert.deepEqual((await revoke("vm1")).json(), { revoked: "h1" });
     assert.equal((await revoke("h9")).statusCode, 404);
   });
 
