@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { z } from "zod";
 
-import type { KeyValueStore } from "../store/key-value.ts";
+import type { KeyValueItem, KeyValueStore } from "../store/key-value.ts";
 import { caError } from "./errors.ts";
 import { readRecord } from "./record.ts";
 import type { Stored } from "./record.ts";
@@ -53,12 +53,27 @@ export function hostKey(hostId: string): string {
 
 export async function readGrant(store: KeyValueStore, hostId: string): Promise<Stored<HostGrant> | undefined> {
   const item = await store.get(hostKey(hostId));
-  return item === undefined ? undefined : readRecord(hostGrantSchema, item);
+  return item === undefined ? undefined : readGrantItem(item);
 }
 
-export async function listGrants(store: KeyValueStore): Promise<HostGrant[]> {
+/** Throws `MESH_CA_STATE_DAMAGED` where the item is no grant, or that of another host. */
+export function readGrantItem(item: KeyValueItem): Stored<HostGrant> {
+  const grant = readRecord(hostGrantSchema, item);
+  if (hostKey(grant.record.hostId) !== item.key) throw caError("MESH_CA_STATE_DAMAGED", `the record ${item.key} is that of another host`);
+  return grant;
+}
+
+/** All that can be read: `onDamaged` is told of each that cannot, so that it does not hide the others. */
+export async function listGrants(store: KeyValueStore, onDamaged: (failure: unknown) => void): Promise<HostGrant[]> {
   const { items } = await store.list(hostsPrefix);
-  return items.map((item) => readRecord(hostGrantSchema, item).record);
+  return items.flatMap((item) => {
+    try {
+      return [readGrantItem(item).record];
+    } catch (failure) {
+      onDamaged(failure);
+      return [];
+    }
+  });
 }
 
 /**

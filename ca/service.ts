@@ -259,7 +259,7 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
     trustBundle,
 
     async hosts() {
-      return (await listGrants(store)).map(viewHost);
+      return (await listGrants(store, (err) => logger.error({ err }, "the grant of a host cannot be read"))).map(viewHost);
     },
 
     async revokeHost(hostId, reason = "no reason given") {

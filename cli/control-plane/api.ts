@@ -24,7 +24,7 @@ const TYPE_OF_WORD: Readonly<Record<ResourceWord, string>> = {
 
 /** Answers the API from the running parts; every answer is as they are at that moment. */
 export function createApi(parts: ApiParts): ControlPlaneApi {
-  const { written, store, authority, catalog, registries, hosts, push } = parts;
+  const { written, store, authority, grants, catalog, registries, hosts, push } = parts;
   const hostMeant = async (word: string): Promise<string | undefined> => {
     const enrolled = await authority.hosts();
     // What it called itself when it joined, until it reports: else a neighbour could take the name of a host that is silent.
@@ -96,7 +96,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
       return hostId;
     },
     journal: (last) => authority.journal(last),
-    openTasks: () => registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`),
+    openTasks: () => [...registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`), ...grants.openTasks()],
   };
 }
 

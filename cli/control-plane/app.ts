@@ -73,7 +73,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   );
 
   // What there is.
-  const grants = tasks.own(await followGrants(store, note("the grants of hosts cannot be read")));
+  const grants = tasks.own(await followGrants({ store, clock, logger }));
   const hosts = tasks.own(createAgentsRegistry({ templates: statics.templates, grants, store, clock, liveness: config.liveness }));
   tasks.own(logRefusedWorkloads(hosts.hosts, logger));
   await hosts.load();
@@ -90,9 +90,10 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
       onVipFailure: note("virtual addresses cannot be allocated"),
     }),
   );
+  // Their start judges by the grants as they are then: whatever changes later must be heard.
+  grants.subscribe((hostId, isRevoked) => (isRevoked ? hosts.remove(hostId) : hosts.recheck(hostId)));
   for (const registry of registries) registry.start();
   await catalog.settled();
-  grants.subscribe((hostId, isRevoked) => (isRevoked ? hosts.remove(hostId) : hosts.recheck(hostId)));
   tasks.own(followAnalysis(written, catalog, mesh));
 
   // What proxies are told.
@@ -151,7 +152,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   const metrics = createMeshMetrics({ catalog, hosts, streams: () => port.streams() });
   const http = tasks.own(
     await serveHttp({
-      api: createApi({ written, store, authority, catalog, registries, hosts, push, port }),
+      api: createApi({ written, store, authority, grants, catalog, registries, hosts, push, port }),
       metrics,
       logger,
       apiSocket: config.listen.apiSocket,

@@ -6,12 +6,14 @@ import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts
 import type { Registry } from "../../discovery/registry/registry.ts";
 import type { KeyValueStore } from "../../store/key-value.ts";
 import type { AgentPort } from "./agent-port.ts";
+import type { Grants } from "./grants.ts";
 
 /** The running parts that the API speaks for. */
 export interface ApiParts {
   readonly written: Config;
   readonly store: KeyValueStore;
   readonly authority: CertificateAuthority;
+  readonly grants: Grants;
   readonly catalog: Catalog;
   readonly registries: readonly Registry[];
   readonly hosts: AgentsRegistry;
