@@ -6,7 +6,7 @@ import { randomSerial, readIssuer, signRootCertificate } from "../base/x509/cert
 import type { CertificateIssuer } from "../base/x509/certificate.ts";
 import { generatePrivateKey, parsePrivateKeyPem, privateKeyPem, publicKeySpki, spkiSha256 } from "../base/x509/key.ts";
 import { formatSpiffeId } from "../model/identity.ts";
-import type { KeyValueStore } from "../store/key-value.ts";
+import type { Comparison, KeyValueStore, Operation } from "../store/key-value.ts";
 import type { CaConfig } from "./config.ts";
 import { caError } from "./errors.ts";
 import { loadStateKey } from "./key-file.ts";
@@ -41,19 +41,39 @@ export const authoritySchema = z.strictObject({
 
 type AuthorityRecord = z.output<typeof authoritySchema>;
 
+/** An authority that is to be put into the store, which holds none. */
+export interface AuthorityCreation {
+  readonly store: KeyValueStore;
+  readonly stateKey: StateKey;
+  readonly facts: { readonly trustDomain: string; readonly rootFingerprint: string };
+  readonly condition: { readonly comparisons: readonly Comparison[]; readonly operations: readonly Operation[] };
+}
+
+/** Stores it together with whatever else must be there from its first moment; false where another replica was faster. */
+export type CreateAuthority = (creation: AuthorityCreation) => Promise<boolean>;
+
+async function withoutJournal({ store, condition }: AuthorityCreation): Promise<boolean> {
+  return (await store.txn(condition.comparisons, condition.operations)).committed;
+}
+
 /**
  * The authority that the store holds, made once: of several replicas that start
  * at the same time one creates it, and all use that. Its private key is in the
  * store only as AES-256-GCM under the key file's key.
  */
-export async function openAuthority(store: KeyValueStore, clock: Clock, config: CaConfig): Promise<Authority> {
+export async function openAuthority(store: KeyValueStore, clock: Clock, config: CaConfig, create: CreateAuthority = withoutJournal): Promise<Authority> {
   const existing = await store.get(authorityKey);
   // Only before the very first certificate may a missing key file be made: later it means that the key is lost.
   const stateKey = await loadStateKey(config.keyFile, existing === undefined ? "create" : "read");
   if (existing !== undefined) return unseal(readRecord(authoritySchema, existing).record, stateKey, config, false);
 
   const record = createRecord(clock.now(), stateKey, config);
-  const { committed } = await store.txn([{ key: authorityKey, revision: 0 }], [{ type: "put", key: authorityKey, value: JSON.stringify(record) }]);
+  const committed = await create({
+    store,
+    stateKey,
+    facts: { trustDomain: record.trustDomain, rootFingerprint: record.active },
+    condition: { comparisons: [{ key: authorityKey, revision: 0 }], operations: [{ type: "put", key: authorityKey, value: JSON.stringify(record) }] },
+  });
   const item = await store.get(authorityKey);
   if (item === undefined) throw caError("MESH_CA_STATE_DAMAGED", "the authority vanished while it was created");
   return unseal(readRecord(authoritySchema, item).record, stateKey, config, committed);

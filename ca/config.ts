@@ -18,7 +18,7 @@ export const caConfigSchema = z.strictObject({
   replica: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/).default("control-plane-1"),
   /** What agents dial: DNS names of this replica's certificate. */
   dnsNames: z.array(dnsName).max(64).default(["localhost"]),
-  /** Where the key that encrypts the authority's private key lies, 0600; made on the very first start. */
+  /** Where the key that encrypts the authority's private key lies, 0600; made on the very first start. The end of the journal is kept beside it. */
   keyFile: z.string().min(1),
   workloadTtlSeconds: ttlSeconds.default(daySeconds),
   /** A host that is off for longer needs a new token. */
@@ -27,7 +27,7 @@ export const caConfigSchema = z.strictObject({
   rootTtlDays: z.int().min(365).max(36_500).default(3_650),
   /** How far certificates reach into the past, for hosts whose clock is behind. */
   backdateSeconds: z.int().min(0).max(hourSeconds).default(60),
-  /** Journal entries for requests of strangers, so that they cannot fill the disk; more are counted only. */
+  /** Journal entries and lines of the log for refused requests, of all peers together; more are counted only, as are those of a peer that is refused again and again. */
   refusalsPerMinute: z.int().min(1).max(100_000).default(600),
 });
 

@@ -1,11 +1,11 @@
-import { createHash, timingSafeEqual } from "node:crypto";
-import { z } from "zod";
-
 import type { Clock } from "../base/clock.ts";
+import { CodedError } from "../base/coded-error.ts";
 import type { Comparison, KeyValueStore, Operation } from "../store/key-value.ts";
 import { caError } from "./errors.ts";
+import type { JournalEnd } from "./journal-end.ts";
+import { chunkOf, chunkPrefix, encodeEnd, entryKey, entrySchema, hashOf, headsPrefix, readClaimedEnd, readEnd } from "./journal-records.ts";
+import type { JournalEntry, StoredEnd } from "./journal-records.ts";
 import type { StateKey } from "./key-file.ts";
-import { readRecord } from "./record.ts";
 
 /** What the authority did, or refused to do. */
 export type JournalEventType =
@@ -16,28 +16,14 @@ export type JournalEventType =
   | "host-revoked"
   | "join-refused"
   | "certificate-refused"
-  | "caller-refused";
+  | "caller-refused"
+  | "refusals-counted";
 
 export interface JournalEvent {
   readonly type: JournalEventType;
   /** Never secrets; strings of strangers are cut to a sane length by whoever reports them. */
   readonly facts: Readonly<Record<string, string | number | readonly string[]>>;
 }
-
-const entrySchema = z.strictObject({
-  writer: z.string(),
-  /** From 1, without gaps. */
-  sequence: z.int(),
-  atMs: z.int(),
-  type: z.string(),
-  facts: z.record(z.string(), z.union([z.string(), z.number(), z.array(z.string())])),
-  /** SHA-256 of the text of the entry before it, hex; empty for the first. */
-  previous: z.string(),
-});
-
-export type JournalEntry = z.output<typeof entrySchema>;
-
-const headSchema = z.strictObject({ sequence: z.int(), hash: z.string(), seal: z.string() });
 
 /** What must hold, and what else is done, in the same transaction as an entry. */
 export interface JournalCondition {
@@ -47,15 +33,13 @@ export interface JournalCondition {
 
 /**
  * The authority's own account of what it did: append-only, one hash chain for
- * each writer. The end of each chain is sealed with the key file's key, so that
- * who has the store alone can neither change, drop nor append an entry unseen
- * (putting the whole store back to an earlier state excepted).
+ * each writer. The end of each chain is sealed with the key file's key and kept
+ * beside the key file (`JournalEnd`), so that who has the store alone can neither
+ * change, drop nor append an entry unseen.
  */
 export interface Journal {
   /** Durable when it resolves; false, and nothing written, where the condition did not hold. */
   append(event: JournalEvent, condition?: JournalCondition): Promise<boolean>;
-  /** Appends unless too many refusals were written in this minute; the next one tells how many were left out. */
-  appendRefusal(event: JournalEvent): Promise<void>;
   /** Waits for what was appended. */
   close(): Promise<void>;
 }
@@ -66,13 +50,8 @@ export interface JournalOptions {
   readonly stateKey: StateKey;
   /** Unique among those that write to the store at the same time. */
   readonly writer: string;
-  readonly refusalsPerMinute: number;
-}
-
-interface Head {
-  readonly sequence: number;
-  readonly hash: string;
-  readonly revision: number;
+  /** Of this writer; the journal closes it. */
+  readonly end: JournalEnd;
 }
 
 interface Pending {
@@ -82,36 +61,22 @@ interface Pending {
   reject(failure: unknown): void;
 }
 
-const entriesPrefix = "ca/journal/";
-const headsPrefix = "ca/journal-heads/";
-const sequenceDigits = 12;
-/** Entries are read in pieces of 1,000: all whose number differs in the last three digits only. */
-const chunkDigits = 3;
 const maxPending = 4_096;
 const maxBatch = 64;
 const maxAttempts = 8;
 const noCondition: JournalCondition = { comparisons: [], operations: [] };
 
 export function openJournal(options: JournalOptions): Journal {
-  const { store, clock, stateKey, writer, refusalsPerMinute } = options;
+  const { store, clock, stateKey, writer, end } = options;
   const headKey = headsPrefix + writer;
   const pending: Pending[] = [];
-  let head: Head | undefined;
+  let head: StoredEnd | undefined;
   let draining: Promise<void> | undefined;
-  let refusals = { minute: 0, written: 0, leftOut: 0 };
 
-  async function readHead(): Promise<Head> {
-    const item = await store.get(headKey);
-    if (item === undefined && head === undefined) return { sequence: 0, hash: "", revision: 0 };
-    const current = item === undefined ? undefined : readRecord(headSchema, item);
-    if (current === undefined || current.record.sequence < (head?.sequence ?? 0)) {
-      throw caError("MESH_CA_STATE_DAMAGED", `the end of the journal of ${writer} was set back`);
-    }
-    const { sequence, hash, seal } = current.record;
-    if (!isSealed(stateKey, writer, sequence, hash, seal)) {
-      throw caError("MESH_CA_STATE_DAMAGED", `the end of the journal of ${writer} was not written by an authority with this key file`);
-    }
-    return { sequence, hash, revision: current.revision };
+  async function readHead(): Promise<StoredEnd> {
+    const found = await readEnd(store, stateKey, writer);
+    if (!(await end.accept(found))) throw caError("MESH_CA_STATE_DAMAGED", `the end of the journal of ${writer} was set back`);
+    return found;
   }
 
   /** One transaction for all of them. */
@@ -125,7 +90,7 @@ export function openJournal(options: JournalOptions): Journal {
         hash = hashOf(text);
         return [{ type: "put", key: entryKey(writer, sequence), value: text }, ...condition.operations];
       });
-      const newHead = JSON.stringify({ sequence, hash, seal: sealOf(stateKey, writer, sequence, hash) });
+      const newHead = encodeEnd(stateKey, writer, { sequence, hash });
       const result = await store.txn(
         [{ key: headKey, revision: before.revision }, ...batch.flatMap(({ condition }) => condition.comparisons)],
         [...operations, { type: "put", key: headKey, value: newHead }],
@@ -145,12 +110,19 @@ export function openJournal(options: JournalOptions): Journal {
       const isCommitted = await write(batch);
       // The condition of one of them failed: each for itself.
       if (!isCommitted && batch.length > 1) for (const one of batch) await settle([one]);
-      else for (const one of batch) one.resolve(isCommitted);
+      else if (!isCommitted || head === undefined) for (const one of batch) one.resolve(false);
+      else void keepEnd(batch, head);
     } catch (failure) {
       // What the store holds now is not known.
       head = undefined;
       for (const one of batch) one.reject(failure);
     }
+  }
+
+  /** The next ones are written meanwhile. */
+  async function keepEnd(batch: readonly Pending[], reached: StoredEnd): Promise<void> {
+    await end.keep(reached);
+    for (const one of batch) one.resolve(true);
   }
 
   async function drain(): Promise<void> {
@@ -176,34 +148,21 @@ export function openJournal(options: JournalOptions): Journal {
       return append(event, condition);
     },
 
-    async appendRefusal(event) {
-      const minute = Math.floor(clock.now() / 60_000);
-      if (minute !== refusals.minute) refusals = { minute, written: 0, leftOut: refusals.leftOut };
-      if (refusals.written >= refusalsPerMinute) {
-        refusals.leftOut += 1;
-        return;
-      }
-      refusals.written += 1;
-      const { leftOut } = refusals;
-      refusals.leftOut = 0;
-      await append(leftOut === 0 ? event : { ...event, facts: { ...event.facts, refusalsLeftOutBefore: leftOut } });
-    },
-
     async close() {
       await draining;
+      await end.close();
     },
   };
 }
 
-/** The writer's entries in order, all or the last ones. */
+/** The writer's entries in order, all or the last ones; without those that cannot be read. */
 export async function readJournal(store: KeyValueStore, writer: string, last = Number.POSITIVE_INFINITY): Promise<JournalEntry[]> {
-  const item = await store.get(headsPrefix + writer);
-  const end = item === undefined ? 0 : readRecord(headSchema, item).record.sequence;
+  const { sequence: end } = await readClaimedEnd(store, writer);
   const from = Math.max(1, end - last + 1);
   const entries: JournalEntry[] = [];
   for (let chunk = chunkOf(from); chunk <= chunkOf(end); chunk += 1) {
     const { items } = await store.list(chunkPrefix(writer, chunk));
-    entries.push(...items.map((one) => readRecord(entrySchema, one).record));
+    entries.push(...items.flatMap((one) => readEntry(one.value) ?? []));
   }
   return entries.filter(({ sequence }) => sequence >= from && sequence <= end);
 }
@@ -214,57 +173,49 @@ export async function journalWriters(store: KeyValueStore): Promise<string[]> {
   return items.map((item) => item.key.slice(headsPrefix.length));
 }
 
-/** What is wrong with the writer's chain, in words; empty for a sound one. */
+/** What is wrong with the writer's chain, in words; empty for a sound one. The writer may go on meanwhile. */
 export async function verifyJournal(store: KeyValueStore, stateKey: StateKey, writer: string): Promise<string[]> {
-  const item = await store.get(headsPrefix + writer);
-  if (item === undefined) return [`the journal of ${writer} has no end`];
-  const head = readRecord(headSchema, item).record;
-  const problems: string[] = [];
-  if (!isSealed(stateKey, writer, head.sequence, head.hash, head.seal)) problems.push("the end of the chain has a wrong seal");
-  let [sequence, hash] = [0, ""];
-  for (let chunk = 0; chunk <= chunkOf(head.sequence) + 1; chunk += 1) {
+  const end = await readClaimedEnd(store, writer);
+  const problems = await problemsOfEnd(store, stateKey, writer);
+  let [sequence, hash, surplus] = [0, "", 0];
+  for (let chunk = 0; chunk <= chunkOf(end.sequence) + 1; chunk += 1) {
     const { items } = await store.list(chunkPrefix(writer, chunk));
     for (const one of items) {
+      if (sequence === end.sequence) {
+        surplus = Math.max(surplus, readEntry(one.value)?.sequence ?? Number.POSITIVE_INFINITY);
+        continue;
+      }
       sequence += 1;
       if (one.key !== entryKey(writer, sequence)) return [...problems, `entry ${sequence} is missing`];
-      const entry = entrySchema.safeParse(parseJson(one.value));
-      if (!entry.success || entry.data.sequence !== sequence || entry.data.writer !== writer || entry.data.previous !== hash) {
+      const entry = readEntry(one.value);
+      if (entry === undefined || entry.sequence !== sequence || entry.writer !== writer || entry.previous !== hash) {
         return [...problems, `entry ${sequence} does not follow from the one before it`];
       }
       hash = hashOf(one.value);
     }
   }
-  if (sequence !== head.sequence || hash !== head.hash) problems.push(`the chain ends with entry ${sequence}, which is not its sealed end`);
+  if (sequence !== end.sequence || hash !== end.hash) problems.push(`the chain ends with entry ${sequence}, which is not its sealed end`);
+  // What was written while we read has moved the end first.
+  else if (surplus > (await readClaimedEnd(store, writer)).sequence) problems.push(`entries after ${sequence} are behind the sealed end`);
   return problems;
+}
+
+async function problemsOfEnd(store: KeyValueStore, stateKey: StateKey, writer: string): Promise<string[]> {
+  try {
+    const { sequence } = await readEnd(store, stateKey, writer);
+    return sequence === 0 ? ["the chain has no end"] : [];
+  } catch (failure) {
+    if (failure instanceof CodedError && failure.code === "MESH_CA_STATE_DAMAGED") return [failure.message];
+    throw failure;
+  }
+}
+
+function readEntry(text: string): JournalEntry | undefined {
+  return entrySchema.safeParse(parseJson(text)).data;
 }
 
 function doesMore(one: Pending | undefined): boolean {
   return one === undefined || one.condition.operations.length > 0;
-}
-
-function hashOf(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
-}
-
-function sealOf(stateKey: StateKey, writer: string, sequence: number, hash: string): string {
-  return stateKey.authenticate(`journal\n${writer}\n${sequence}\n${hash}`);
-}
-
-function isSealed(stateKey: StateKey, writer: string, sequence: number, hash: string, seal: string): boolean {
-  const [expected, found] = [Buffer.from(sealOf(stateKey, writer, sequence, hash)), Buffer.from(seal)];
-  return expected.length === found.length && timingSafeEqual(expected, found);
-}
-
-function entryKey(writer: string, sequence: number): string {
-  return `${entriesPrefix}${writer}/${String(sequence).padStart(sequenceDigits, "0")}`;
-}
-
-function chunkOf(sequence: number): number {
-  return Math.floor(sequence / 10 ** chunkDigits);
-}
-
-function chunkPrefix(writer: string, chunk: number): string {
-  return `${entriesPrefix}${writer}/${String(chunk).padStart(sequenceDigits - chunkDigits, "0")}`;
 }
 
 function parseJson(text: string): unknown {

@@ -7,9 +7,10 @@ import { SecretBytes } from "../base/secret-bytes.ts";
 import { caError } from "./errors.ts";
 
 /**
- * The key beside the store, never in it: whoever has a copy of the state (a
- * backup, a disk, etcd) has neither the authority's private key nor a way to
- * rewrite its journal unseen.
+ * The key outside of the store, never in it: whoever has a copy of the store
+ * alone (the database file, etcd) has neither the authority's private key nor a
+ * way to rewrite its journal unseen. Whoever has the key file besides has both:
+ * a backup of the folder that holds the two protects nothing from its reader.
  */
 export interface StateKey {
   /** AES-256-GCM; `context` must be the same to open it again. Text for the store. */

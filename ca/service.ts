@@ -9,6 +9,7 @@ import type { VerifiedCsr } from "../base/x509/csr.ts";
 import { formatSpiffeId } from "../model/identity.ts";
 import type { KeyValueStore } from "../store/key-value.ts";
 import { openAuthority } from "./authority.ts";
+import type { Authority } from "./authority.ts";
 import { readTrustBundle } from "./bundle.ts";
 import type { TrustBundle } from "./bundle.ts";
 import { callingHost } from "./caller.ts";
@@ -20,10 +21,17 @@ import { authorizeHost, hostKey, listGrants, readGrant, rebindGrant } from "./gr
 import type { HostCaller, HostGrant } from "./grant.ts";
 import { mintHostCertificate } from "./host-certificate.ts";
 import { joinHost } from "./join.ts";
-import { journalWriters, openJournal, readJournal, verifyJournal } from "./journal.ts";
-import type { JournalEntry, JournalEvent } from "./journal.ts";
+import { openJournal } from "./journal.ts";
+import type { Journal, JournalEvent } from "./journal.ts";
+import { startJournalAudit } from "./journal-audit.ts";
+import type { JournalReport } from "./journal-audit.ts";
+import { openJournalEnd } from "./journal-end.ts";
+import type { JournalEnd } from "./journal-end.ts";
+import type { StateKey } from "./key-file.ts";
 import type { IssuedCertificate } from "./leaf.ts";
+import { peerNetwork } from "./peer-network.ts";
 import { rememberRefusals } from "./recent-refusals.ts";
+import { noteRefusals } from "./refusals.ts";
 import { buildToken, forgetTokens, tokenKey } from "./token.ts";
 import type { CreatedToken, TokenRequest } from "./token.ts";
 import { groupIdentity, mintWorkloadCertificate } from "./workload-certificate.ts";
@@ -61,18 +69,11 @@ export interface HostView extends HostGrant {
   readonly identities: readonly { readonly group: string; readonly spiffeId: string }[];
 }
 
-export interface JournalReport {
-  /** By time, then by writer. */
-  readonly entries: readonly JournalEntry[];
-  /** `WRITER: what is wrong`; empty for sound chains. */
-  readonly problems: readonly string[];
-}
-
 /**
  * The certificate authority, as the gRPC and HTTP layers call it. Every refusal
  * rejects with a CodedError of `caErrors`, and is in the journal (of callers who
- * come again and again, once an hour); so is everything issued, before it is
- * handed out.
+ * come again and again, once an hour; of a peer that is refused all the time, as
+ * one of a count); so is everything issued, before it is handed out.
  */
 export interface CertificateAuthority extends Closable {
   readonly trustDomain: string;
@@ -97,6 +98,8 @@ export interface CertificateAuthority extends Closable {
   revokeHost(hostId: string, reason?: string): Promise<void>;
   /** @param last how many of each writer's entries; the chains are verified as a whole either way */
   journal(last?: number): Promise<JournalReport>;
+  /** What was wrong with the chains when they were verified last: at the start, every hour, and by `journal`. */
+  journalProblems(): readonly string[];
 }
 
 const maxAttempts = 4;
@@ -106,30 +109,21 @@ const sameCallerMs = 3_600_000;
 /** Opens the authority in the store, or makes it there. Rejects with `MESH_CA_…` or `MESH_STORE_…`. */
 export async function createCertificateAuthority(options: CertificateAuthorityOptions): Promise<CertificateAuthority> {
   const { store, clock, config, logger, resolveGroup } = options;
-  const authority = await openAuthority(store, clock, config);
+  const { authority, journal, end } = await openWithJournal(options);
   const { trustDomain, rootFingerprint, stateKey } = authority;
-  const journal = openJournal({ store, clock, stateKey, writer: config.replica, refusalsPerMinute: config.refusalsPerMinute });
+  const refusals = noteRefusals({ journal, clock, logger, perMinute: config.refusalsPerMinute });
+  const audit = startJournalAudit({ store, clock, stateKey, keyFile: config.keyFile, writer: config.replica, end, logger });
   const callers = rememberRefusals(clock, sameCallerMs);
-  if (authority.isNew) {
-    await journal.append({ type: "authority-created", facts: { trustDomain, rootFingerprint } });
-    logger.info({ trustDomain, rootFingerprint }, "created the certificate authority");
-  }
+  if (authority.isNew) logger.info({ trustDomain, rootFingerprint }, "created the certificate authority");
 
   /** Runs it; a refusal goes into the journal and on to the caller. */
   async function orRefuse<T>(type: "join-refused" | "certificate-refused", facts: JournalEvent["facts"], work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (failure) {
-      if (failure instanceof CodedError) await note(type, facts, failure);
+      if (failure instanceof CodedError) await refusals.note(type, facts, failure);
       throw failure;
     }
-  }
-
-  async function note(type: JournalEvent["type"], facts: JournalEvent["facts"], { code, message }: CodedError): Promise<void> {
-    logger.warn({ ...facts, code }, `refused: ${message}`);
-    await journal.appendRefusal({ type, facts: { ...facts, code, message: foreignText(message) } }).catch((err: unknown) => {
-      logger.error({ err }, "could not note a refusal in the journal");
-    });
   }
 
   /** As `orRefuse`, for calls that an agent repeats for as long as it lives. */
@@ -144,7 +138,7 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
 
   async function noteCaller(address = "", facts: Readonly<Record<string, string>>, failure: CodedError): Promise<void> {
     const { code, message } = failure;
-    if (callers.isNews(JSON.stringify([code, message, hostOf(address), facts]))) await note("caller-refused", { peer: address, ...facts }, failure);
+    if (callers.isNews(JSON.stringify([code, message, peerNetwork(address), facts]))) await refusals.note("caller-refused", { peer: address, ...facts }, failure);
   }
 
   async function trustBundle(): Promise<TrustBundle> {
@@ -267,19 +261,31 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
       logger.warn({ hostId }, "a host was revoked");
     },
 
-    async journal(last) {
-      const writers = await journalWriters(store);
-      const entries: JournalEntry[] = [];
-      const problems: string[] = [];
-      for (const writer of writers) {
-        problems.push(...(await verifyJournal(store, stateKey, writer)).map((problem) => `${writer}: ${problem}`));
-        entries.push(...(await readJournal(store, writer, last)));
-      }
-      return { entries: entries.sort((a, b) => a.atMs - b.atMs || a.sequence - b.sequence), problems };
-    },
+    journal: (last) => audit.report(last),
 
-    close: () => journal.close(),
+    journalProblems: () => audit.problems(),
+
+    async close() {
+      await audit.close();
+      await refusals.close();
+      await journal.close();
+    },
   };
+}
+
+/** The authority and its journal, whose first entry tells of its creation, in one transaction with it. */
+async function openWithJournal({ store, clock, config }: CertificateAuthorityOptions): Promise<{ authority: Authority; journal: Journal; end: JournalEnd }> {
+  const writer = config.replica;
+  const open = async (stateKey: StateKey, isNewAuthority: boolean): Promise<{ journal: Journal; end: JournalEnd }> => {
+    const end = await openJournalEnd({ store, clock, stateKey, keyFile: config.keyFile, writer, isNewAuthority });
+    return { end, journal: openJournal({ store, clock, stateKey, writer, end }) };
+  };
+  let opened: { journal: Journal; end: JournalEnd } | undefined;
+  const authority = await openAuthority(store, clock, config, async ({ stateKey, facts, condition }) => {
+    opened = await open(stateKey, true);
+    return opened.journal.append({ type: "authority-created", facts }, condition);
+  });
+  return { authority, ...(opened ?? (await open(authority.stateKey, false))) };
 }
 
 /** Tries again while somebody else changes the same records. */
@@ -298,11 +304,6 @@ function callerFacts({ hostId, address }: HostCaller): Record<string, string> {
 /** A store that is busy is no refusal of anybody. */
 function isAboutCaller({ code }: CodedError): boolean {
   return code.startsWith("MESH_CALLER_") || code.startsWith("MESH_HOST_");
-}
-
-/** Each connection of a peer has a port of its own. */
-function hostOf(address: string): string {
-  return address.slice(0, address.lastIndexOf(":"));
 }
 
 function readCsr(der: Uint8Array): VerifiedCsr {

@@ -96,7 +96,11 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
       return hostId;
     },
     journal: (last) => authority.journal(last),
-    openTasks: () => [...registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`), ...grants.openTasks()],
+    openTasks: () => [
+      ...registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`),
+      ...grants.openTasks(),
+      ...authority.journalProblems().map((problem) => `the journal is damaged: ${problem}`),
+    ],
   };
 }
 

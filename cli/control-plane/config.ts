@@ -10,7 +10,7 @@ export const CONTROL_PLANE_DEFAULTS = {
   agentPort: 15_012,
   /** Metrics, on loopback: they name services and hosts. */
   metricsPort: 15_014,
-  /** State store, sealed CA key, last good configuration. */
+  /** State store with the sealed CA key and the last good configuration; also the key that seals it, unless `ca.keyFile` is elsewhere. */
   stateDir: "/var/lib/ironmesh/control-plane",
   /** Until roles exist the API is the local administrator's: a socket, by file permission. */
   apiSocket: "/run/ironmesh/control-plane.sock",
@@ -47,7 +47,7 @@ export const controlPlaneSchema = z.strictObject({
   registries: z.array(z.discriminatedUnion("kind", [consulRegistry])).default([]),
   ca: caConfigSchema
     .omit({ trustDomain: true, replica: true, keyFile: true })
-    .extend({ keyFile: z.string().min(1).optional().describe("Key that the authority's private key is sealed under; made in stateDir where absent.") })
+    .extend({ keyFile: z.string().min(1).optional().describe("File of the key that seals the authority's private key and its journal; `ca.key` in stateDir unless set. There it protects from who gets state.db alone; who gets the whole of stateDir, or a backup of it, is the authority. Elsewhere, in a folder that the control plane may write to, it also protects stateDir and its backups.") })
     .prefault({}),
   liveness: z.strictObject({
     graceMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.graceMs).describe("How long a host may be silent before it gets no new traffic."),

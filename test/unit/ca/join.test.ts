@@ -64,7 +64,8 @@ describe("joining with a token", () => {
     const { entries, problems } = await fixture.ca.journal();
     assert.deepEqual(problems, []);
     assert.equal(entries.filter(({ type }) => type === "host-joined").length, 1);
-    assert.equal(entries.filter(({ type }) => type === "join-refused").length, 99);
+    // The others are counted.
+    assert.equal(entries.filter(({ type }) => type === "join-refused").length, 20);
   }).timeout(60_000);
 
   it("lets one in also when the tries go to two replicas", async () => {

@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "mocha";
 
 import { SecretBytes } from "../../../base/secret-bytes.ts";
 import { openJournal, readJournal, verifyJournal } from "../../../ca/journal.ts";
 import type { Journal, JournalEvent } from "../../../ca/journal.ts";
+import { openJournalEnd } from "../../../ca/journal-end.ts";
 import { stateKey } from "../../../ca/key-file.ts";
 import { createMemoryStore } from "../../../store/memory.ts";
 import type { KeyValueStore } from "../../../store/key-value.ts";
@@ -20,14 +24,22 @@ function event(name: string): JournalEvent {
 
 describe("journal", () => {
   const key = stateKey(new SecretBytes(Buffer.alloc(32, 1)));
+  const clock = createManualClock();
+  const writer = "cp";
+  let folder: string;
   let store: KeyValueStore;
   beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "ironmesh-journal-"));
     store = createMemoryStore();
   });
-  afterEach(() => store.close());
+  afterEach(async () => {
+    await store.close();
+    rmSync(folder, { recursive: true });
+  });
 
-  function open(writer = "cp"): Journal {
-    return openJournal({ store, clock: createManualClock(), stateKey: key, writer, refusalsPerMinute: 10 });
+  async function open(): Promise<Journal> {
+    const end = await openJournalEnd({ store, clock, stateKey: key, keyFile: join(folder, "state.key"), writer, isNewAuthority: true });
+    return openJournal({ store, clock, stateKey: key, writer, end });
   }
 
   async function put(path: string, value: string): Promise<void> {
@@ -41,10 +53,10 @@ describe("journal", () => {
   }
 
   it("keeps entries in order, in one chain, across restarts", async () => {
-    const first = open();
+    const first = await open();
     for (const name of ["a", "b"]) assert.ok(await first.append(event(name)));
     await first.close();
-    await open().append(event("c"));
+    await (await open()).append(event("c"));
     const entries = await readJournal(store, "cp");
     assert.deepEqual(entries.map(({ facts, sequence }) => [facts["name"], sequence]), [["a", 1], ["b", 2], ["c", 3]]);
     assert.deepEqual(await verifyJournal(store, key, "cp"), []);
@@ -52,7 +64,7 @@ describe("journal", () => {
   });
 
   it("takes many at once, in few transactions, and reads them by pieces", async () => {
-    const journal = open();
+    const journal = await open();
     await Promise.all(Array.from({ length: 2_500 }, (_, index) => journal.append(event(String(index)))));
     assert.deepEqual((await readJournal(store, "cp")).map(({ facts }) => facts["name"]), Array.from({ length: 2_500 }, (_, index) => String(index)));
     assert.ok((await store.list("x")).revision < 60);
@@ -61,7 +73,7 @@ describe("journal", () => {
   });
 
   it("writes nothing where the condition does not hold, and the others all the same", async () => {
-    const journal = open();
+    const journal = await open();
     await put("a", "1");
     const holds = { comparisons: [{ key: "a", revision: 1 }], operations: [] };
     const fails = { comparisons: [{ key: "a", revision: 9 }], operations: [] };
@@ -73,7 +85,7 @@ describe("journal", () => {
   });
 
   it("keeps one chain even where two write under one name", async () => {
-    const journals = [open(), open()];
+    const journals = [await open(), await open()];
     for (let index = 0; index < 10; index += 1) for (const journal of journals) await journal.append(event(String(index)));
     assert.equal((await readJournal(store, "cp")).length, 20);
     assert.deepEqual(await verifyJournal(store, key, "cp"), []);
@@ -102,7 +114,7 @@ describe("journal", () => {
     };
     for (const [name, tamper] of Object.entries(tampering)) {
       it(name, async () => {
-        const journal = open();
+        const journal = await open();
         for (let index = 1; index <= 5; index += 1) await journal.append(event(`entry ${index}`));
         assert.deepEqual(await verifyJournal(store, key, "cp"), []);
         await tamper();
@@ -111,7 +123,7 @@ describe("journal", () => {
     }
 
     it("the end was removed or set back under a running writer, which then stops", async () => {
-      const journal = open();
+      const journal = await open();
       await journal.append(event("a"));
       const old = await valueOf("ca/journal-heads/cp");
       await journal.append(event("b"));
@@ -120,11 +132,11 @@ describe("journal", () => {
     });
 
     it("another key wrote the end", async () => {
-      await open().append(event("a"));
+      await (await open()).append(event("a"));
       const stranger = stateKey(new SecretBytes(Buffer.alloc(32, 2)));
-      assert.deepEqual(await verifyJournal(store, stranger, "cp"), ["the end of the chain has a wrong seal"]);
-      const journal = openJournal({ store, clock: createManualClock(), stateKey: stranger, writer: "cp", refusalsPerMinute: 1 });
-      await assertRefused(journal.append(event("b")), "MESH_CA_STATE_DAMAGED");
+      assert.deepEqual(await verifyJournal(store, stranger, "cp"), ["the end of the journal of cp was not written by an authority with this key file"]);
+      const opening = openJournalEnd({ store, clock, stateKey: stranger, keyFile: join(folder, "other.key"), writer, isNewAuthority: false });
+      await assertRefused(opening, "MESH_CA_STATE_DAMAGED");
     });
   });
 });
