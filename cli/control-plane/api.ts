@@ -99,7 +99,6 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
     openTasks: () => [
       ...registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`),
       ...grants.openTasks(),
-      ...authority.journalProblems().map((problem) => `the journal is damaged: ${problem}`),
     ],
   };
 }

@@ -41,7 +41,7 @@ describe("a control plane whose journal was cut while it was down", () => {
     return [response.status, ((await response.json()) as { openTasks: string[] }).openTasks];
   };
 
-  it("goes on, and says so in its API, its log and where it tells whether it is ready", async () => {
+  it("goes on, and says so in its API and its log", async () => {
     const api = apiClient(join(folder, "api.sock"));
     const createToken = async (): Promise<unknown> => api.send("POST", "/api/v1/tokens", { type: "application/json", text: JSON.stringify({ groups: ["shop/web"] }) });
     await start();
@@ -67,7 +67,8 @@ describe("a control plane whose journal was cut while it was down", () => {
     await waitUntil(() => log.some((line) => line.startsWith("the journal is damaged")), { what: "the log" });
     const after = (await api.get("/api/v1/journal")) as JournalView;
     assert.match(after.problems.join(), new RegExp(`^control-plane-1: entries ${entries.length + 1} to ${entries.length + newer.length} were written and are gone \\(found at [^)]*\\)$`));
-    assert.deepEqual(await readiness(), [503, [`the journal is damaged: ${after.problems[0]}`]]);
+    // It serves as well as ever: an auditor must look, no load balancer.
+    assert.deepEqual(await readiness(), [200, []]);
     assert.deepEqual(((await createToken()) as { status: number }).status, 200);
   });
 });
