@@ -38,13 +38,24 @@ export interface ServerStream extends ServerCall {
   readonly write: (message: MessageBytes) => Promise<void>;
 }
 
-export interface UnaryHandler {
+/** Who may call a method, and how much it takes. */
+export interface CallPolicy {
+  /**
+   * Decides before anything of the call's messages is read: throws a GrpcError
+   * to refuse it. Absent: whoever is connected may call.
+   */
+  readonly authorize?: (peer: Peer) => Promise<void> | void;
+  /** Of one message of the caller; the server's limit unless told. */
+  readonly maxMessageBytes?: number;
+}
+
+export interface UnaryHandler extends CallPolicy {
   readonly kind: "unary";
   /** Gives the response message, or throws a GrpcError. */
   readonly handle: (request: Uint8Array, call: ServerCall) => Promise<MessageBytes> | MessageBytes;
 }
 
-export interface StreamHandler {
+export interface StreamHandler extends CallPolicy {
   readonly kind: "stream";
   /** The call ends with OK when this resolves, with its status when it rejects with a GrpcError. */
   readonly handle: (stream: ServerStream) => Promise<void>;

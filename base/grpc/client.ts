@@ -191,6 +191,7 @@ function startCall(connection: Connection, path: string, call: CallOptions, limi
       if (refusal !== undefined) throw refusal;
       deframer.end();
     },
+    bufferedBytes: () => deframer.bufferedBytes(),
   }, (error) => cancelWith(error instanceof GrpcError ? error : new GrpcError("INTERNAL", messageOf(error), error)));
   const writer = createPacedWriter(stream, limits.maxQueuedBytes);
   const timer =

@@ -22,6 +22,8 @@ export interface Deframer {
   push(chunk: Buffer): readonly Buffer[];
   /** Call when the peer has ended its side. @throws GrpcError where it ended within a message */
   end(): void;
+  /** What the message that is not complete takes in memory. */
+  bufferedBytes(): number;
 }
 
 /**
@@ -77,5 +79,6 @@ export function createDeframer({ maxMessageBytes, encoding }: DeframerOptions): 
     end() {
       if (headerFill > 0) throw new GrpcError("INTERNAL", "the peer ended the stream within a message");
     },
+    bufferedBytes: () => body?.length ?? 0,
   };
 }

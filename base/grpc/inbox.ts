@@ -14,6 +14,8 @@ export interface Inbox extends AsyncIterable<Uint8Array> {
   fail(reason: Error): void;
   /** True once the peer has ended its side; messages may still wait to be taken. */
   hasEnded(): boolean;
+  /** What was read and not taken. */
+  bufferedBytes(): number;
 }
 
 /** @param onError is told when the bytes cannot be read as messages; the inbox has failed with it already */
@@ -86,6 +88,7 @@ export function createInbox(stream: Readable, deframer: Deframer, onError: (erro
     next,
     fail,
     hasEnded: () => hasEnded,
+    bufferedBytes: () => (failure === undefined ? queue.reduce((sum, { length }) => sum + length, deframer.bufferedBytes()) : 0),
     async *[Symbol.asyncIterator]() {
       for (let message = await next(); message !== undefined; message = await next()) yield message;
     },

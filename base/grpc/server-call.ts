@@ -3,8 +3,8 @@ import { constants } from "node:http2";
 import { messageOf } from "../coded-error.ts";
 import type { Logger } from "../logger.ts";
 import type { GrpcHandler, Peer } from "./call.ts";
-import { createDeframer } from "./deframer.ts";
-import { createInbox } from "./inbox.ts";
+import { createDeframer, type Deframer } from "./deframer.ts";
+import { createInbox, type Inbox } from "./inbox.ts";
 import { metadataOf } from "./metadata.ts";
 import { createPacedWriter } from "./paced-writer.ts";
 import { encodeGrpcMessage, GRPC_STATUS, GrpcError, type GrpcStatus } from "./status.ts";
@@ -15,6 +15,8 @@ export interface CallLimits {
   readonly maxQueuedBytes: number;
   /** The whole request of a unary call must be there by then. */
   readonly unaryRequestTimeoutMs: number;
+  /** The first message of a stream must be there by then. */
+  readonly firstMessageTimeoutMs: number;
 }
 
 /** A running call, for the server that must end it when it closes. */
@@ -22,6 +24,17 @@ export interface RunningCall {
   readonly kind: GrpcHandler["kind"];
   /** Ends the call with this status now. */
   abort(reason: GrpcError): void;
+  /** What the caller has sent and the handler has not taken. */
+  bufferedBytes(): number;
+}
+
+/** What a call runs in. */
+export interface CallContext {
+  readonly limits: CallLimits;
+  readonly logger: Logger;
+  readonly peer: Peer;
+  /** Told that a method's `authorize` let the peer call, and that a call ended because the peer may not. */
+  readonly onJudged: (isAuthorized: boolean) => void;
 }
 
 const CONTENT_TYPE = "application/grpc";
@@ -34,9 +47,10 @@ const CONTENT_TYPE = "application/grpc";
 export function runCall(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
-  context: { readonly handlers: ReadonlyMap<string, GrpcHandler>; readonly limits: CallLimits; readonly logger: Logger; readonly peer: Peer },
+  handlers: ReadonlyMap<string, GrpcHandler>,
+  context: CallContext,
 ): RunningCall | undefined {
-  const { handlers, limits, logger, peer } = context;
+  const { logger } = context;
   const path = headers[":path"] ?? "";
   stream.on("error", (error) => logger.debug({ path, error: messageOf(error) }, "a stream failed"));
   if (headers[":method"] !== "POST" || !/^application\/grpc($|[+;])/u.test(headers["content-type"] ?? "")) {
@@ -55,27 +69,21 @@ export function runCall(
     refuse(stream, { code: "INTERNAL", message: "the grpc-timeout header cannot be read" });
     return undefined;
   }
-  return startCall(stream, headers, { handler, path, timeoutMs, limits, logger, peer });
+  return startCall(stream, headers, { ...context, handler, path, timeoutMs });
 }
 
-interface CallStart {
+interface CallStart extends CallContext {
   readonly handler: GrpcHandler;
   readonly path: string;
   readonly timeoutMs: number | undefined;
-  readonly limits: CallLimits;
-  readonly logger: Logger;
-  readonly peer: Peer;
 }
 
 function startCall(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, start: CallStart): RunningCall {
-  const { handler, path, timeoutMs, limits, logger, peer } = start;
+  const { handler, path, timeoutMs, limits, logger, peer, onJudged } = start;
   const controller = new AbortController();
   const writer = createPacedWriter(stream, limits.maxQueuedBytes);
-  const encoding = headers["grpc-encoding"];
-  const deframer = createDeframer({
-    maxMessageBytes: limits.maxMessageBytes,
-    encoding: typeof encoding === "string" ? encoding : undefined,
-  });
+  /** Absent until the call is authorized: nothing of it is read before. */
+  let inbox: Inbox | undefined;
   let isOver = false;
   const timers: NodeJS.Timeout[] = [];
   const endWith = (status: GrpcStatus): void => {
@@ -86,12 +94,12 @@ function startCall(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, star
   };
   const abort = (reason: GrpcError): void => {
     if (isOver) return;
-    inbox.fail(reason);
+    if (inbox === undefined) stream.resume();
+    else inbox.fail(reason);
     writer.fail(reason);
     endWith({ code: reason.status, message: reason.message });
     controller.abort(reason);
   };
-  const inbox = createInbox(stream, deframer, (error) => abort(asGrpcError(error)));
   const expireIn = (delayMs: number, message: string): NodeJS.Timeout => {
     const timer = setTimeout(() => abort(new GrpcError("DEADLINE_EXCEEDED", message)), Math.min(delayMs, 2 ** 31 - 1)).unref();
     timers.push(timer);
@@ -100,13 +108,32 @@ function startCall(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, star
   if (timeoutMs !== undefined) expireIn(timeoutMs, "the caller's deadline has passed");
   stream.once("close", () => abort(new GrpcError("CANCELLED", "the caller has gone")));
 
+  const authorize = async (): Promise<void> => {
+    if (handler.authorize === undefined) return;
+    await handler.authorize(peer);
+    onJudged(true);
+  };
+  const read = (onMessage: () => void): Inbox => {
+    const encoding = headers["grpc-encoding"];
+    const deframer = createDeframer({
+      maxMessageBytes: handler.maxMessageBytes ?? limits.maxMessageBytes,
+      encoding: typeof encoding === "string" ? encoding : undefined,
+    });
+    return createInbox(stream, observed(deframer, onMessage), (error) => abort(asGrpcError(error)));
+  };
+
   const call = { path, metadata: metadataOf(headers), peer, signal: controller.signal };
   const run = async (): Promise<void> => {
+    await authorize();
+    if (isOver) return;
     if (handler.kind === "stream") {
+      const patience = expireIn(limits.firstMessageTimeoutMs, "the first message did not arrive in time");
+      inbox = read(() => clearTimeout(patience));
       sendHeaders(stream);
       await handler.handle({ ...call, messages: inbox, write: (message) => writer.write(message) });
     } else {
       const patience = expireIn(limits.unaryRequestTimeoutMs, "the request did not arrive in time");
+      inbox = read(() => undefined);
       const request = await inbox.next();
       if (request === undefined) throw new GrpcError("INVALID_ARGUMENT", "the request has no message");
       if ((await inbox.next()) !== undefined) throw new GrpcError("INVALID_ARGUMENT", "the request has more than one message");
@@ -121,9 +148,27 @@ function startCall(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, star
   };
   run().catch((error: unknown) => {
     if (!isOver && !(error instanceof GrpcError)) logger.error({ path, err: error }, "a handler failed");
-    abort(asGrpcError(error));
+    const reason = asGrpcError(error);
+    if (reason.status === "UNAUTHENTICATED" || reason.status === "PERMISSION_DENIED") onJudged(false);
+    abort(reason);
   });
-  return { kind: handler.kind, abort };
+  return { kind: handler.kind, abort, bufferedBytes: () => inbox?.bufferedBytes() ?? 0 };
+}
+
+/** Tells when a message is complete, or none will come any more. */
+function observed(deframer: Deframer, onMessage: () => void): Deframer {
+  return {
+    push(chunk) {
+      const messages = deframer.push(chunk);
+      if (messages.length > 0) onMessage();
+      return messages;
+    },
+    end() {
+      onMessage();
+      deframer.end();
+    },
+    bufferedBytes: () => deframer.bufferedBytes(),
+  };
 }
 
 /** What a caller may know of a failure: a GrpcError as it is; anything else is our own bug and stays with us. */

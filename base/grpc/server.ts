@@ -4,6 +4,7 @@ import {
   createServer,
   type Http2SecureServer,
   type Http2Server,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
   type ServerOptions,
@@ -12,10 +13,11 @@ import { connect } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { CodedError, messageOf } from "../coded-error.ts";
 import type { Logger } from "../logger.ts";
+import { admitConnections } from "./admission.ts";
 import type { GrpcHandler, Peer, UnverifiedPeer } from "./call.ts";
 import { type CallLimits, refuse, type RunningCall, runCall } from "./server-call.ts";
 import { guardSession } from "./session-guard.ts";
-import { GrpcError } from "./status.ts";
+import { GrpcError, type GrpcStatus } from "./status.ts";
 import { secureContextOptions, type TlsIdentity } from "./tls.ts";
 
 /** Where a server listens: a TCP address (port 0 for any), or a unix socket with its permission bits (0600 unless told). */
@@ -28,8 +30,9 @@ export interface ServerTls extends TlsIdentity {
   /** PEM; what client certificates are verified against. */
   readonly clientRoots: readonly string[];
   /**
-   * `optional` lets a client in that shows no certificate. One that shows a bad one is refused in any case: here each of
-   * its calls ends with UNAUTHENTICATED and the reason, with `required` the handshake fails.
+   * `optional` lets a client in that shows no certificate, with little room (the limits of anonymous connections). One
+   * that shows a bad one is refused in any case: here each of its calls ends with UNAUTHENTICATED and the reason, with
+   * `required` the handshake fails.
    */
   readonly clientCertificate: "required" | "optional" | "none";
 }
@@ -42,19 +45,31 @@ export interface ServerLimits extends CallLimits {
   readonly idleTimeoutMs: number;
   readonly firstCallTimeoutMs: number;
   readonly tlsHandshakeTimeoutMs: number;
+  /** Connections without a client certificate that verifies, where one is optional: where there are more, the oldest is cut. */
+  readonly maxAnonymousConnections: number;
+  /** Calls at a time on such a connection. */
+  readonly maxAnonymousCalls: number;
+  /** Such a connection ends when it is this old, whatever it does. */
+  readonly anonymousLifeMs: number;
 }
 
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   maxMessageBytes: 4 * 1024 * 1024,
   maxQueuedBytes: 4 * 1024 * 1024,
   unaryRequestTimeoutMs: 20_000,
+  firstMessageTimeoutMs: 20_000,
   maxConcurrentStreams: 32,
   maxConnections: 20_000,
   keepaliveMs: 15_000,
   idleTimeoutMs: 300_000,
   firstCallTimeoutMs: 20_000,
   tlsHandshakeTimeoutMs: 10_000,
+  maxAnonymousConnections: 256,
+  maxAnonymousCalls: 4,
+  anonymousLifeMs: 30_000,
 };
+
+const COMPLAIN_EVERY_MS = 60_000;
 
 export interface GrpcServerOptions {
   readonly listen: GrpcListen;
@@ -68,11 +83,20 @@ export interface GrpcServerOptions {
   readonly logger: Logger;
 }
 
+export interface ServerUsage {
+  readonly connections: number;
+  readonly calls: number;
+  /** What was read of calls' messages and is not handled yet. */
+  readonly bufferedBytes: number;
+}
+
 /** A listening server. Whoever started it closes it. */
 export interface BoundGrpcServer {
   readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
   /** New connections use this from now on; the living ones go on. */
   setSecureContext(tls: ServerTls): void;
+  /** What callers take of this server now. */
+  usage(): ServerUsage;
   /**
    * Stops listening and sends GOAWAY. Streams end with UNAVAILABLE at once,
    * unary calls have `graceMs` (2,000 unless told); then connections are cut.
@@ -90,25 +114,43 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
   let isClosing = false;
 
   const server = tls === undefined ? createServer(http2Options(limits)) : createSecureServer(secureOptions(tls, limits));
-  server.maxConnections = limits.maxConnections;
+  let complainedAtMs = Number.NEGATIVE_INFINITY;
+  const onFull = (): void => {
+    if (performance.now() - complainedAtMs < COMPLAIN_EVERY_MS) return;
+    complainedAtMs = performance.now();
+    logger.warn({ connections: sessions.size }, "too many connections: the oldest of callers that are not known are cut");
+  };
+  const admission = tls?.clientCertificate === "optional" ? admitConnections(server, { ...limits, onFull }) : undefined;
+  // Where everybody is known, or nobody, there is no better choice than to refuse the newcomer.
+  if (admission === undefined) server.maxConnections = limits.maxConnections;
   server.on("session", (session: ServerHttp2Session) => {
-    if (isClosing) {
+    const place = admission?.placeOf(session.socket);
+    if (isClosing || (admission !== undefined && place === undefined)) {
       session.destroy();
       return;
     }
     const peer = identify(session);
+    const isAnonymous = place !== undefined && ("failure" in peer || peer.peerCertificate() === undefined);
+    if (isAnonymous) place.setAnonymous();
+    const life = isAnonymous ? { lifeMs: limits.anonymousLifeMs } : {};
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     session.on("error", (error) => logger.debug({ peer: peer.remoteAddress, error: messageOf(error) }, "a connection failed"));
     if ("failure" in peer) {
-      guardSession(session, limits);
+      guardSession(session, { ...limits, ...life });
       refuseCalls(session, peer, options);
       return;
     }
-    const guard = guardSession(session, { ...limits, ...certificateLife(peer) });
+    const onJudged = (isKnown: boolean): void => place?.judge(isKnown);
+    const guard = guardSession(session, { ...limits, ...certificateLife(peer), ...life });
+    const answer = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): RunningCall | undefined => {
+      if (!isAnonymous || guard.calls() <= limits.maxAnonymousCalls) return runCall(stream, headers, handlers, { limits, logger, peer, onJudged });
+      refuseUnseen(stream, { code: "RESOURCE_EXHAUSTED", message: "too many calls at a time without a client certificate" }, logger);
+      return undefined;
+    };
     session.on("stream", (stream: ServerHttp2Stream, headers) => {
       guard.callStarted();
-      const call = runCall(stream, headers, { handlers, limits, logger, peer });
+      const call = answer(stream, headers);
       if (call !== undefined) calls.add(call);
       stream.once("close", () => {
         guard.callEnded();
@@ -126,6 +168,11 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
     setSecureContext(next) {
       if ("setSecureContext" in server) server.setSecureContext(contextOf(next));
     },
+    usage: () => ({
+      connections: admission?.count() ?? sessions.size,
+      calls: calls.size,
+      bufferedBytes: [...calls].reduce((sum, call) => sum + call.bufferedBytes(), 0),
+    }),
     close(graceMs = 2000) {
       isClosing = true;
       closing ??= shutDown(server, { sessions, calls, graceMs });
@@ -185,10 +232,15 @@ function identify(session: ServerHttp2Session): Peer | UnverifiedPeer {
 function refuseCalls(session: ServerHttp2Session, peer: UnverifiedPeer, { onUnverifiedPeer, logger }: GrpcServerOptions): void {
   session.once("stream", () => onUnverifiedPeer?.(peer));
   session.on("stream", (stream: ServerHttp2Stream) => {
-    stream.on("error", (error) => logger.debug({ error: messageOf(error) }, "a stream failed"));
-    refuse(stream, { code: "UNAUTHENTICATED", message: `the client certificate does not verify: ${peer.failure}` });
+    refuseUnseen(stream, { code: "UNAUTHENTICATED", message: `the client certificate does not verify: ${peer.failure}` }, logger);
     session.close();
   });
+}
+
+/** Refuses a request whatever it asks for. */
+function refuseUnseen(stream: ServerHttp2Stream, status: GrpcStatus, logger: Logger): void {
+  stream.on("error", (error) => logger.debug({ error: messageOf(error) }, "a stream failed"));
+  refuse(stream, status);
 }
 
 function certificateLife(peer: Peer): { readonly expiresAtMs?: number } {

@@ -10,19 +10,23 @@ export interface SessionLimits {
   readonly firstCallTimeoutMs?: number;
   /** The connection ends then, whatever it does: the peer's certificate has expired. Milliseconds since the epoch. */
   readonly expiresAtMs?: number;
+  /** The connection ends when it is this old, whatever it does; no limit where absent. */
+  readonly lifeMs?: number;
 }
 
 /** Tells the guard about the calls of its connection. */
 export interface SessionGuard {
   callStarted(): void;
   callEnded(): void;
+  /** Calls under way. */
+  calls(): number;
 }
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Watches one connection until it closes: liveness, idleness, the life of the peer's certificate. */
 export function guardSession(session: Http2Session, limits: SessionLimits): SessionGuard {
-  const { keepaliveMs, idleTimeoutMs, firstCallTimeoutMs, expiresAtMs } = limits;
+  const { keepaliveMs, idleTimeoutMs, firstCallTimeoutMs, expiresAtMs, lifeMs } = limits;
   let calls = 0;
   let idleSince = performance.now();
   let isAwaitingPong = false;
@@ -42,7 +46,10 @@ export function guardSession(session: Http2Session, limits: SessionLimits): Sess
     });
   };
   const keepalive = setInterval(check, keepaliveMs).unref();
-  const first = firstCallTimeoutMs === undefined ? undefined : setTimeout(() => session.destroy(), firstCallTimeoutMs).unref();
+  const endAfter = (delayMs: number | undefined): NodeJS.Timeout | undefined =>
+    delayMs === undefined ? undefined : setTimeout(() => session.destroy(), delayMs).unref();
+  const first = endAfter(firstCallTimeoutMs);
+  const life = endAfter(lifeMs);
   let expiry: NodeJS.Timeout | undefined;
   const expire = (): void => {
     const leftMs = (expiresAtMs ?? Infinity) - Date.now();
@@ -53,6 +60,7 @@ export function guardSession(session: Http2Session, limits: SessionLimits): Sess
   session.once("close", () => {
     clearInterval(keepalive);
     clearTimeout(first);
+    clearTimeout(life);
     clearTimeout(expiry);
   });
 
@@ -65,5 +73,6 @@ export function guardSession(session: Http2Session, limits: SessionLimits): Sess
       calls -= 1;
       idleSince = performance.now();
     },
+    calls: () => calls,
   };
 }

@@ -223,6 +223,71 @@ describe("gRPC over HTTP/2", () => {
     await assert.rejects(chat.messages.next(), { status: "UNAVAILABLE" });
   });
 
+  it("asks a method who may call it before it reads a message, and tells the caller why not", async () => {
+    let isHandled = false;
+    const verdict = Promise.withResolvers<void>();
+    const refuse = (): void => {
+      throw new GrpcError("UNAUTHENTICATED", "who are you");
+    };
+    const server = await serve({
+      handlers: {
+        "/t.T/Never": { kind: "stream", authorize: refuse, handle: () => Promise.resolve(void (isHandled = true)) },
+        "/t.T/NeverOnce": { kind: "unary", authorize: refuse, handle: (request) => ((isHandled = true), request) },
+        "/t.T/Later": { kind: "unary", authorize: () => verdict.promise, handle: (request) => request },
+      },
+    });
+    const grpc = client(server);
+    const endless = Buffer.concat([Buffer.from([0, 0, 64, 0, 0]), Buffer.alloc(50_000)]);
+    for (let round = 0; round < 20; round += 1) {
+      const silent = await grpc.stream("/t.T/Never");
+      await assert.rejects(silent.messages.next(), { status: "UNAUTHENTICATED", message: "who are you" });
+      const sending = await grpc.stream("/t.T/NeverOnce");
+      sending.write(endless).catch(() => undefined);
+      await assert.rejects(sending.messages.next(), { status: "UNAUTHENTICATED" });
+      await assert.rejects(grpc.unary("/t.T/NeverOnce", Buffer.alloc(4 << 20)), { status: "UNAUTHENTICATED" });
+    }
+    assert.deepEqual([isHandled, server.usage().bufferedBytes], [false, 0]);
+
+    const waiting = grpc.unary("/t.T/Later", Buffer.alloc(4 << 20, 7));
+    await waitUntil(() => server.usage().calls === 1, { what: "the call" });
+    await sleep(50);
+    assert.deepEqual(server.usage(), { connections: 1, calls: 1, bufferedBytes: 0 });
+    verdict.resolve();
+    assert.deepEqual(await waiting, Buffer.alloc(4 << 20, 7), "nothing of it is lost");
+    await waitUntil(() => server.usage().calls === 0, { what: "the end of the call" });
+  });
+
+  it("keeps the limits of a method's messages", async () => {
+    const small = { kind: "unary" as const, maxMessageBytes: 100, handle: (request: Uint8Array) => request };
+    const grpc = client(await serve({ handlers: { ...handlers, "/t.T/Small": small } }));
+    assert.equal((await grpc.unary("/t.T/Small", Buffer.alloc(100))).length, 100);
+    await assert.rejects(grpc.unary("/t.T/Small", Buffer.alloc(101)), { status: "RESOURCE_EXHAUSTED" });
+    assert.equal((await grpc.unary("/t.T/Echo", Buffer.alloc(101))).length, 101);
+  });
+
+  it("ends a stream whose first message does not come, and none that has said something", async () => {
+    const server = await serve({ limits: { firstMessageTimeoutMs: 3_000 } });
+    const grpc = client(server);
+    const talking = await grpc.stream("/t.T/Chat");
+    await talking.write(text("a"));
+    assert.equal((await talking.messages.next())?.toString(), "re: a");
+    const silent = await grpc.stream("/t.T/Chat");
+    assert.ok("port" in server.address);
+    const session = connectHttp2(`http://127.0.0.1:${server.address.port}`);
+    group.defer(() => session.destroy());
+    const partial = session.request({ ":method": "POST", ":path": "/t.T/Chat", "content-type": "application/grpc" });
+    partial.write(Buffer.concat([Buffer.from([0, 0, 0, 3, 232]), Buffer.alloc(999)]));
+    const ending = new Promise<Record<string, unknown>>((resolve) => partial.once("trailers", resolve)).finally(() => partial.close());
+    partial.resume();
+    await waitUntil(() => server.usage().bufferedBytes === 1_000, { what: "a part of a message" });
+    await assert.rejects(silent.messages.next(), { status: "DEADLINE_EXCEEDED", message: "the first message did not arrive in time" });
+    assert.equal((await ending)["grpc-status"], "4");
+    await waitUntil(() => server.usage().calls === 1, { what: "the end of both" });
+    assert.equal(server.usage().bufferedBytes, 0);
+    await talking.write(text("b"));
+    assert.equal((await talking.messages.next())?.toString(), "re: b");
+  });
+
   it("gives up a connection that makes no call, and a client one that is dead", async () => {
     const server = await serve({ limits: { firstCallTimeoutMs: 50 } });
     assert.ok("port" in server.address);
