@@ -54,7 +54,7 @@ export interface StreamServerOptions<Opened extends OpenedStream = OpenedStream>
    *
    * @throws GrpcError to refuse the stream with that status
    */
-  readonly onOpen: (peer: Peer, node: Node | undefined, stream: StreamInfo) => Promise<Opened> | Opened;
+  readonly onOpen: (peer: Peer, node: Node | undefined, stream: OpeningStream) => Promise<Opened> | Opened;
   readonly clock?: Clock;
   readonly maxNames?: number;
 }
@@ -62,6 +62,12 @@ export interface StreamServerOptions<Opened extends OpenedStream = OpenedStream>
 export interface StreamInfo {
   /** Counts the streams of this server. */
   readonly id: number;
+}
+
+/** A stream, for whoever decides about it: also while it is decided, and until it has ended. */
+export interface OpeningStream extends StreamInfo {
+  /** Ends the stream as if its handler had failed with this (a GrpcError: with that status). Nothing more is sent; only the first call counts. */
+  readonly end: (reason: Error) => void;
 }
 
 /** One living stream, for status. */
@@ -100,7 +106,12 @@ export function createStreamServer<Schema extends DescMessage, Opened extends Op
     count += 1;
     const id = count;
     const node = nodeOf(first);
-    const opened = await onOpen(stream.peer, node, { id });
+    const ending = createEnding();
+    const opened = await onOpen(stream.peer, node, { id, end: (reason) => ending.end(reason) });
+    if (ending.reason() !== undefined) {
+      opened.onClose?.();
+      throw ending.reason();
+    }
     const pump = createPump(stream);
     const session = createSession({ ...opened, clock, maxNames, view: unionOf(opened.sets), onReady: () => pump.wake() });
     pump.start(session);
@@ -112,7 +123,7 @@ export function createStreamServer<Schema extends DescMessage, Opened extends Op
       }
     };
     try {
-      await Promise.race([receive(), pump.failed]);
+      await Promise.race([receive(), pump.failed, ending.ended]);
     } finally {
       living.delete(id);
       session.close();
@@ -135,6 +146,28 @@ async function nextRequest<Schema extends DescMessage>(stream: ServerStream, sch
   } catch (error) {
     throw new GrpcError("INVALID_ARGUMENT", `the request cannot be decoded: ${messageOf(error)}`, error);
   }
+}
+
+interface Ending {
+  end(reason: Error): void;
+  reason(): Error | undefined;
+  /** Rejects with the reason. */
+  readonly ended: Promise<never>;
+}
+
+function createEnding(): Ending {
+  const { promise: ended, reject } = Promise.withResolvers<never>();
+  // The stream may be over before anybody waits for this.
+  ended.catch(() => undefined);
+  let given: Error | undefined;
+  return {
+    ended,
+    reason: () => given,
+    end(reason) {
+      given ??= reason;
+      reject(given);
+    },
+  };
 }
 
 interface Pump {

@@ -123,6 +123,38 @@ describe("delta client and server", () => {
     assert.deepEqual(nacks, ["n5: evil in it"]);
   });
 
+  it("is ended by the server's owner, also while that one decides about the stream", async () => {
+    let isClosed = 0;
+    let end: ((reason: Error) => void) | undefined;
+    const decided = Promise.withResolvers<void>();
+    const server = createDeltaServer({
+      onOpen: async (_peer, _node, stream) => {
+        ({ end } = stream);
+        await decided.promise;
+        return { sets: [served], onClose: () => (isClosed += 1) };
+      },
+    });
+    bound = group.own(await serveGrpc({ listen: { host: "127.0.0.1", port: 0 }, handlers: { [DELTA_ADS_PATH]: server.handler }, logger: silentLogger }));
+    fill(10);
+    let told = 0;
+    const accept: DeltaClientOptions["accept"] = ({ resources }) => void (told += resources.length);
+    const client = start({ accept, backoff: { baseMs: 100_000, maxMs: 100_000 } });
+    await waitUntil(() => end !== undefined, { what: "the decision to begin" });
+    end?.(new GrpcError("PERMISSION_DENIED", "no more"));
+    end?.(new GrpcError("ABORTED", "and again"));
+    decided.resolve();
+    await waitUntil(() => client.state().phase === "waiting", { what: "the end" });
+    assert.deepEqual([client.state().error?.message, told, isClosed, server.streams().length], ["no more", 0, 1, 0]);
+    await client.close();
+
+    const other = start({ backoff: { baseMs: 100_000, maxMs: 100_000 }, completenessTimeoutMs: 100 });
+    await synced();
+    assert.equal(server.streams().length, 1);
+    end?.(new GrpcError("PERMISSION_DENIED", "no more of it"));
+    await waitUntil(() => other.state().phase === "waiting", { what: "the end" });
+    assert.deepEqual([other.state().error?.message, isClosed, server.streams().length], ["no more of it", 2, 0]);
+  });
+
   it("shows why it is not served", async () => {
     await serve();
     const client = start({ node: () => ({ id: "host-2" }) });
