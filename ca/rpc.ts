@@ -1,6 +1,6 @@
 import { create, fromBinary, type MessageInitShape, type MessageShape, toBinary, type DescMessage } from "@bufbuild/protobuf";
 import { CodedError, messageOf } from "../base/coded-error.ts";
-import type { ServerCall, UnaryHandler } from "../base/grpc/call.ts";
+import type { CallPolicy, ServerCall, UnaryHandler } from "../base/grpc/call.ts";
 import { GrpcError, type GrpcStatusName } from "../base/grpc/status.ts";
 import {
   JoinRequestSchema,
@@ -11,6 +11,9 @@ import {
   SignWorkloadResponseSchema,
 } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import type { CertificateAuthority } from "./service.ts";
+
+/** A token or a group's name, and a certificate request: these are a few hundred bytes. */
+const MAX_REQUEST_BYTES = 16 * 1024;
 
 const SERVICE = "/ironmesh.agent.v1.AgentService";
 
@@ -27,8 +30,20 @@ const STATUS_OF: Readonly<Record<string, GrpcStatusName>> = {
 
 /** The calls of the agent service that are the authority's. `Join` is the only one without a certificate. */
 export function authorityHandlers(authority: CertificateAuthority): Record<string, UnaryHandler> {
+  const anybody: CallPolicy = { maxMessageBytes: MAX_REQUEST_BYTES };
+  const hosts: CallPolicy = {
+    ...anybody,
+    // Of the class only: what the host may have is judged with what it asks for.
+    async authorize(peer) {
+      try {
+        await authority.identify(peer);
+      } catch (failure) {
+        throw refusalStatus(failure);
+      }
+    },
+  };
   return {
-    [`${SERVICE}/Join`]: unary(JoinRequestSchema, JoinResponseSchema, async ({ token, csr, hostName }, call) => {
+    [`${SERVICE}/Join`]: unary(anybody, JoinRequestSchema, JoinResponseSchema, async ({ token, csr, hostName }, call) => {
       const { hostId, certificate, trustBundle } = await authority.join({ token, csr, hostName }, { address: call.peer.remoteAddress ?? "" });
       return {
         hostId,
@@ -37,11 +52,11 @@ export function authorityHandlers(authority: CertificateAuthority): Record<strin
         trustDomain: trustBundle.trustDomain,
       };
     }),
-    [`${SERVICE}/RenewHost`]: unary(RenewHostRequestSchema, RenewHostResponseSchema, async ({ csr }, call) => {
+    [`${SERVICE}/RenewHost`]: unary(hosts, RenewHostRequestSchema, RenewHostResponseSchema, async ({ csr }, call) => {
       const { certificate, trustBundle } = await authority.renewHost(await authority.identify(call.peer), csr);
       return { certificateChain: [...certificate.chain], trustBundle: [...trustBundle.roots] };
     }),
-    [`${SERVICE}/SignWorkload`]: unary(SignWorkloadRequestSchema, SignWorkloadResponseSchema, async ({ group, csr }, call) => {
+    [`${SERVICE}/SignWorkload`]: unary(hosts, SignWorkloadRequestSchema, SignWorkloadResponseSchema, async ({ group, csr }, call) => {
       const certificate = await authority.signWorkload(await authority.identify(call.peer), group, csr);
       return { certificateChain: [...certificate.chain] };
     }),
@@ -55,11 +70,13 @@ export function refusalStatus(failure: unknown): unknown {
 }
 
 function unary<Request extends DescMessage, Response extends DescMessage>(
+  policy: CallPolicy,
   request: Request,
   response: Response,
   answer: (message: MessageShape<Request>, call: ServerCall) => Promise<MessageInitShape<Response>>,
 ): UnaryHandler {
   return {
+    ...policy,
     kind: "unary",
     async handle(bytes, call) {
       let message: MessageShape<Request>;

@@ -37,18 +37,21 @@ export interface EnvoyRejection {
 
 export interface ReportHandlerOptions {
   readonly hosts: AgentsRegistry;
-  /** Gives the id of the calling host, or throws a GrpcError. */
-  readonly authorize: (peer: Peer) => Promise<string>;
+  /** Throws a GrpcError where the caller may not report. Asked before the report is read. */
+  readonly authorize: (peer: Peer) => Promise<void>;
+  /** The id of a caller that was authorized. */
+  readonly hostIdOf: (peer: Peer) => Promise<string>;
   /** Told with each report what the host's Envoy refuses now; empty for nothing. */
   readonly onRejections: (hostId: string, rejections: readonly EnvoyRejection[]) => void;
 }
 
 /** Takes what agents say about their hosts. */
-export function reportHandler({ hosts, authorize, onRejections }: ReportHandlerOptions): UnaryHandler {
+export function reportHandler({ hosts, authorize, hostIdOf, onRejections }: ReportHandlerOptions): UnaryHandler {
   return {
     kind: "unary",
+    authorize,
     async handle(bytes, { peer }) {
-      const hostId = await authorize(peer);
+      const hostId = await hostIdOf(peer);
       const request = decodeReport(bytes);
       const refusals = hosts.report(hostId, readReport(request));
       onRejections(hostId, request.rejections.slice(0, MAX_REJECTIONS).map(({ typeUrl, name, message }) => ({ typeUrl: short(typeUrl), name: short(name), message: foreignLines(message, MAX_MESSAGE) })));

@@ -4,6 +4,7 @@ import type { GrpcHandler, Peer } from "../../base/grpc/call.ts";
 import { type BoundGrpcServer, serveGrpc, type ServerTls } from "../../base/grpc/server.ts";
 import type { Logger } from "../../base/logger.ts";
 import { encodePem } from "../../base/x509/pem.ts";
+import type { HostCaller } from "../../ca/grant.ts";
 import { authorityHandlers, refusalStatus } from "../../ca/rpc.ts";
 import type { CertificateAuthority } from "../../ca/service.ts";
 import type { Push } from "../../discovery/push/push.ts";
@@ -19,9 +20,16 @@ import { TYPE_URLS } from "../../xds/type-urls.ts";
 /** A host that lost its power says nothing: two pings without an answer end its stream. */
 const KEEPALIVE_MS = 3_000;
 
+/** Where a change of what a host may be is told. */
+export interface GrantChanges {
+  subscribe(listener: (hostId: string) => void): void;
+}
+
 interface AgentPortOptions {
   readonly listen: readonly { readonly host: string; readonly port: number }[];
   readonly authority: CertificateAuthority;
+  /** After each, the host's streams are judged again. */
+  readonly grants: GrantChanges;
   readonly hosts: AgentsRegistry;
   readonly push: Push;
   readonly locate: (keys: readonly ResourceKey[]) => readonly Cause[];
@@ -42,9 +50,15 @@ export interface AgentPort {
   close(): Promise<void>;
 }
 
+/** An open stream, and the one who may end it. */
+interface HostStream {
+  readonly caller: HostCaller;
+  readonly end: (reason: Error) => void;
+}
+
 export async function openAgentPort(options: AgentPortOptions): Promise<AgentPort> {
-  const { listen, authority, hosts, push, locate, onNack, logger } = options;
-  const hostOfStream = new Map<number, string>();
+  const { listen, authority, grants, hosts, push, locate, onNack, logger } = options;
+  const streams = new Map<number, HostStream>();
   const rejections = new Map<string, readonly EnvoyRejection[]>();
   const onRejections = (hostId: string, refused: readonly EnvoyRejection[]): void => {
     for (const { typeUrl, name, message } of refused) {
@@ -55,20 +69,37 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
     else rejections.set(hostId, refused);
   };
 
-  const authorize = async (peer: Peer): Promise<string> => {
+  const identify = async (peer: Peer): Promise<HostCaller> => {
     try {
-      const caller = await authority.identify(peer);
-      await authority.authorize(caller);
-      return caller.hostId;
+      return await authority.identify(peer);
     } catch (failure) {
       throw refusalStatus(failure);
     }
   };
+  const authorize = async (caller: HostCaller): Promise<void> => {
+    try {
+      await authority.authorize(caller);
+    } catch (failure) {
+      throw refusalStatus(failure);
+    }
+  };
+  const authorizePeer = async (peer: Peer): Promise<void> => authorize(await identify(peer));
+  grants.subscribe((hostId) => {
+    for (const { caller, end } of streams.values()) if (caller.hostId === hostId) authorize(caller).catch(end);
+  });
   const delta = createDeltaServer({
-    async onOpen(peer, _node, { id }) {
-      const hostId = await authorize(peer);
+    async onOpen(peer, _node, { id, end }) {
+      const caller = await identify(peer);
+      const { hostId } = caller;
+      // Before it is judged: a revocation at this moment is seen by one of both.
+      streams.set(id, { caller, end });
+      try {
+        await authorize(caller);
+      } catch (refusal) {
+        streams.delete(id);
+        throw refusal;
+      }
       const leave = hosts.connected(hostId);
-      hostOfStream.set(id, hostId);
       logger.info({ hostId, peer: peer.remoteAddress }, "an agent's stream opened");
       return {
         sets: [push.setOf(hostId), push.shared],
@@ -76,7 +107,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
         onNack: (nack) => onNack(hostId, nack),
         onClose() {
           leave();
-          hostOfStream.delete(id);
+          streams.delete(id);
           logger.info({ hostId }, "an agent's stream ended");
         },
       };
@@ -84,8 +115,8 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   });
   const handlers: Record<string, GrpcHandler> = {
     ...authorityHandlers(authority),
-    [REPORT_PATH]: reportHandler({ hosts, authorize, onRejections }),
-    [DELTA_ADS_PATH]: delta.handler,
+    [REPORT_PATH]: reportHandler({ hosts, authorize: authorizePeer, hostIdOf: async (peer) => (await identify(peer)).hostId, onRejections }),
+    [DELTA_ADS_PATH]: { ...delta.handler, authorize: authorizePeer },
   };
   const servers: BoundGrpcServer[] = [];
   let tls = await serverTls(authority);
@@ -95,7 +126,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
     addresses: servers.map((server) => server.address),
     streams: () => delta.streams(),
     rejectionsOf: (hostId) => rejections.get(hostId) ?? [],
-    hostOf: (streamId) => hostOfStream.get(streamId),
+    hostOf: (streamId) => streams.get(streamId)?.caller.hostId,
     async renewCertificate() {
       tls = await serverTls(authority);
       for (const server of servers) server.setSecureContext(tls);

@@ -127,6 +127,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
     await openAgentPort({
       listen: config.listen.agents,
       authority,
+      grants,
       hosts,
       push,
       locate: (keys) => locateCauses(written, keys),
