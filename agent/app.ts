@@ -173,9 +173,8 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
       onCertificate: () => relay?.setSecrets(secrets()),
     }),
   );
-  const groups = [...new Set(config.workloads.map(({ group }) => group))];
-  const secrets = (): readonly WorkloadSecret[] => [...chooseCertificates(groups.flatMap((group) => certificates.get(group) ?? [])).values()].flatMap(buildWorkloadSecrets);
-  missingCertificates = () => groups.filter((group) => certificates.get(group) === undefined);
+  const secrets = (): readonly WorkloadSecret[] => [...chooseCertificates(certificates.all()).values()].flatMap(buildWorkloadSecrets);
+  missingCertificates = () => certificates.missing();
 
   // What we are told.
   const health = tasks.own(
@@ -195,6 +194,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     if (relay === undefined || hostConfig === undefined) return;
     dns?.setTable(buildNameTable(relay.nameRecords(), [hostConfig.meshDomain]));
     health.setProbes(hostConfig);
+    certificates.expect(new Map(hostConfig.workloads.map(({ group, spiffeId }) => [group, spiffeId])));
     const bundle = relay.trustBundles().find((one) => one.trustDomain === trustDomain);
     if (bundle !== undefined) hostCertificate.updateRoots(bundle.roots).catch((failure: unknown) => logger.error({ reason: messageOf(failure) }, "the roots of the mesh cannot be stored"));
     capture?.poke();

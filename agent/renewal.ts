@@ -32,6 +32,8 @@ export interface RenewalOptions {
   /** For logs: `the host's certificate`. */
   readonly what: string;
   readonly current: () => HeldCertificate | undefined;
+  /** True while the current one is for another identity than the wanted one: it is due whatever its time. */
+  readonly isOutdated?: () => boolean;
   /** Gets, checks and stores a new certificate. */
   readonly renew: () => Promise<void>;
   readonly clock: Clock;
@@ -51,7 +53,7 @@ const LOOK_EVERY_MS = 15_000;
 const COMPLAIN_EVERY_MS = 600_000;
 
 export function keepRenewed(options: RenewalOptions): Renewal {
-  const { what, current, renew, clock, logger, random = Math.random } = options;
+  const { what, current, isOutdated = () => false, renew, clock, logger, random = Math.random } = options;
   let isClosed = false;
   let cancelTimer: (() => void) | undefined;
   let running: Promise<void> | undefined;
@@ -65,7 +67,7 @@ export function keepRenewed(options: RenewalOptions): Renewal {
   const look = (): void => {
     if (isClosed || running !== undefined) return;
     const state = renewalState(current(), clock.now());
-    if (state === "fresh" || state === "not-yet-valid") {
+    if ((state === "fresh" || state === "not-yet-valid") && !isOutdated()) {
       if (state === "not-yet-valid") complain({ state }, `${what} is not valid yet: this host's clock is behind`);
       schedule(LOOK_EVERY_MS);
       return;
@@ -77,6 +79,7 @@ export function keepRenewed(options: RenewalOptions): Renewal {
   const tryOnce = async (): Promise<void> => {
     try {
       await renew();
+      if (isOutdated()) throw new Error("the authority still signs for another identity than the one that is wanted");
       attempt = 0;
       complainedAtMs = Number.NEGATIVE_INFINITY;
       logger.info({ spiffeId: current()?.spiffeId.path, notAfter: isoOf(current()) }, `${what} was renewed`);

@@ -9,7 +9,7 @@ import type { Closable } from "../base/task-group.ts";
 import { buildCsr } from "../base/x509/csr.ts";
 import { generatePrivateKey, privateKeyPem } from "../base/x509/key.ts";
 import { decodePem } from "../base/x509/pem.ts";
-import { classOf } from "../model/identity.ts";
+import { classOf, formatSpiffeId } from "../model/identity.ts";
 import type { AgentService } from "./agent-service.ts";
 import { readHeldCertificate } from "./certificate.ts";
 import type { HeldCertificate } from "./certificate.ts";
@@ -34,6 +34,12 @@ export interface WorkloadCertificatesOptions {
 /** The certificates of the host's workloads, kept valid until closed. */
 export interface WorkloadCertificates extends Closable {
   get(group: string): HeldCertificate | undefined;
+  /** Each group's, and beside it the one of the identity that the group had before, while that is valid. */
+  all(): readonly HeldCertificate[];
+  /** Which SPIFFE ID each group is to have: one whose certificate is for another gets a new one at once. */
+  expect(identities: ReadonlyMap<string, string>): void;
+  /** Groups whose certificate is missing or for another identity than the expected one. */
+  missing(): readonly string[];
   states(): ReadonlyMap<string, RenewalState>;
   poke(): void;
 }
@@ -50,10 +56,19 @@ export async function holdWorkloadCertificates(options: WorkloadCertificatesOpti
   const folder = join(stateDir, "workloads");
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const held = new Map<string, HeldCertificate>();
-  const renewals: Renewal[] = [];
+  const former = new Map<string, HeldCertificate>();
+  const renewals = new Map<string, Renewal>();
+  let expected: ReadonlyMap<string, string> = new Map();
   const groups = [...new Set(options.groups)];
 
+  const isOutdated = (group: string): boolean => {
+    const certificate = held.get(group);
+    return certificate !== undefined && (expected.get(group) ?? formatSpiffeId(certificate.spiffeId)) !== formatSpiffeId(certificate.spiffeId);
+  };
   const take = (group: string, certificate: HeldCertificate): void => {
+    const before = held.get(group);
+    // Listeners and connections that still ask for the identity of before are served until they are replaced.
+    if (before !== undefined && formatSpiffeId(before.spiffeId) !== formatSpiffeId(certificate.spiffeId)) former.set(group, before);
     held.set(group, certificate);
     onCertificate(group, certificate);
   };
@@ -62,10 +77,12 @@ export async function holdWorkloadCertificates(options: WorkloadCertificatesOpti
     if (stored !== undefined) take(group, stored);
   }
   for (const group of groups) {
-    renewals.push(
+    renewals.set(
+      group,
       keepRenewed({
         what: `the certificate of ${group}`,
         current: () => held.get(group),
+        isOutdated: () => isOutdated(group),
         clock,
         logger: logger.child({ group }),
         async renew() {
@@ -82,12 +99,19 @@ export async function holdWorkloadCertificates(options: WorkloadCertificatesOpti
   }
   return {
     get: (group) => held.get(group),
+    all: () => [...[...former.values()].filter(({ notAfterMs }) => clock.now() < notAfterMs), ...held.values()],
+    expect(identities) {
+      const before = expected;
+      expected = identities;
+      for (const [group, renewal] of renewals) if (isOutdated(group) && before.get(group) !== identities.get(group)) renewal.poke();
+    },
+    missing: () => groups.filter((group) => held.get(group) === undefined || isOutdated(group)),
     states: () => new Map(groups.map((group) => [group, renewalState(held.get(group), clock.now())])),
     poke: () => {
-      for (const renewal of renewals) renewal.poke();
+      for (const renewal of renewals.values()) renewal.poke();
     },
     async close() {
-      for (const renewal of renewals) await renewal.close();
+      for (const renewal of renewals.values()) await renewal.close();
     },
   };
 }

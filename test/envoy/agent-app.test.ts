@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writ
 import { request } from "node:http";
 import { join } from "node:path";
 
+import { connectAdmin } from "../../agent/admin.ts";
 import { startAgent } from "../../agent/app.ts";
 import type { BoundAgent } from "../../agent/app.ts";
 import { parseAgentConfig } from "../../agent/config.ts";
@@ -83,7 +84,7 @@ joinTokenFile: ${join(directory.path, "token")}
 stateDir: ${join(directory.path, "state")}
 runDir: ${join(directory.path, "run")}
 addresses: [0.0.0.0/0, "::/0"]
-workloads: [{group: shop/reviews, bind: {uid: 65533}, addresses: [127.0.0.1]}]
+workloads: [{group: shop/reviews, bind: {uid: 65533}, addresses: [192.0.2.2]}]
 envoy: {path: ${envoyPath()}, user: nobody, concurrency: 1, drainSeconds: 1}
 capture: {mode: off}
 dns: {port: 0, upstreams: [127.0.0.1]}
@@ -100,6 +101,11 @@ ports: {status: 0, readiness: 0, inbound: 25006, outboundRange: [25100, 25109]}
       throw new Error(`${JSON.stringify(await status())}\n${log.join("\n")}`, { cause: failure });
     });
     return status();
+  };
+
+  const adminSocket = (): string => {
+    const folder = join(directory.path, "run", "envoy");
+    return join(folder, readdirSync(folder).findLast((name) => name.endsWith(".sock")) ?? "");
   };
 
   before(async () => {
@@ -166,6 +172,15 @@ ports: {status: 0, readiness: 0, inbound: 25006, outboundRange: [25100, 25109]}
   it("takes the control plane's word again when it is back", async () => {
     await startControl();
     await waitUntil(async () => (await status()).configuration.from === "control-plane", { what: "the control plane to be followed" });
+  });
+
+  it("has a new identity in use as soon as its group's service account changes", async () => {
+    await ready();
+    writeFileSync(join(directory.path, "config", "mesh.yaml"), MESH.replace("serviceAccount: reviews", "serviceAccount: reviews2"));
+    const secrets = async (): Promise<string> => connectAdmin(adminSocket()).get("/config_dump?resource=dynamic_active_secrets&mask=name");
+    await waitUntil(async () => (await secrets()).includes("server|spiffe://mesh.internal/ns/shop/sa/reviews2"), { what: "envoy to serve with the new identity" });
+    const now = await ready();
+    assert.deepEqual(now.openTasks, []);
   });
 
   it("quarantines damaged state and asks anew", async () => {

@@ -152,6 +152,33 @@ describe("enrolment", () => {
     await repaired.close();
   });
 
+  it("gets a certificate at once for a group whose identity changed, and shows the one of before beside it", async () => {
+    const identity = await joinWith(await newToken());
+    const link = tasks.own(connectControlPlane([{ host: "127.0.0.1", port }], () => identity));
+    const taken: string[] = [];
+    const held = tasks.own(
+      await holdWorkloadCertificates({
+        stateDir,
+        groups: ["shop/web"],
+        identity: () => identity,
+        service: agentService(link),
+        clock: systemClock,
+        logger: silentLogger,
+        onCertificate: () => void taken.push(held.all().map(({ spiffeId }) => spiffeId.path).join(" ")),
+      }),
+    );
+    await waitUntil(() => held.missing().length === 0, { what: "the first certificate" });
+    held.expect(new Map([["shop/web", "spiffe://mesh.internal/ns/shop/sa/web-account"]]));
+    assert.deepEqual(held.missing(), []);
+
+    // What hosts are told and what the authority signs for change one after the other.
+    held.expect(new Map([["shop/web", "spiffe://mesh.internal/ns/shop/sa/web2"]]));
+    assert.deepEqual(held.missing(), ["shop/web"], "it counts as missing until it is there");
+    fixture.groups.set("shop/web", { namespace: "shop", serviceAccount: "web2" });
+    await waitUntil(() => held.missing().length === 0, { what: "a certificate for the new identity" });
+    assert.equal(taken.at(-1), "/ns/shop/sa/web-account /ns/shop/sa/web2");
+  });
+
   it("goes on with a renewed certificate and new roots, and never without roots", async () => {
     const identity = await joinWith(await newToken());
     const seen: string[] = [];
