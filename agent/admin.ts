@@ -12,6 +12,8 @@ export interface EnvoyAdmin {
   configDump(): Promise<unknown>;
   /** Value of one counter or gauge; 0 where there is none of that name. */
   stat(name: string): Promise<number>;
+  /** Ports of the listeners that serve: those that are still warming, or were refused, are not among them. */
+  listenerPorts(): Promise<ReadonlySet<number>>;
   /** Stops taking new connections; asks those that are open to end. */
   drain(): Promise<void>;
 }
@@ -53,10 +55,23 @@ export function connectAdmin(socketPath: string): EnvoyAdmin {
       const text = await expectOk("GET", `/stats?filter=${encodeURIComponent(`^${escaped}$`)}`);
       return Number(/: (\d+)\s*$/m.exec(text)?.[1] ?? 0);
     },
+    async listenerPorts() {
+      const { listener_statuses: listeners = [] } = JSON.parse(await expectOk("GET", "/listeners?format=json")) as ListenerStatuses;
+      const addresses = listeners.flatMap((one) => [one.local_address, ...(one.additional_local_addresses ?? [])]);
+      return new Set(addresses.flatMap((address) => address?.socket_address?.port_value ?? []));
+    },
     async drain() {
       await expectOk("POST", "/drain_listeners?graceful");
     },
   };
+}
+
+/** admin/v3/listeners.proto, as JSON. */
+interface ListenerStatuses {
+  readonly listener_statuses?: readonly { readonly local_address?: ListenerAddress; readonly additional_local_addresses?: readonly ListenerAddress[] }[];
+}
+interface ListenerAddress {
+  readonly socket_address?: { readonly port_value?: number };
 }
 
 /** Fields whose content nobody may see, whatever message they are in. */

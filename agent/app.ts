@@ -14,11 +14,10 @@ import type { ReportRequest } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { PROTO_REGISTRY } from "../proto/registry.ts";
 import { agentMetrics } from "./agent-metrics.ts";
 import { agentService } from "./agent-service.ts";
-import { CGROUP_ROOTS, ownCgroup, resolveBinding } from "./binding.ts";
+import { CGROUP_ROOTS } from "./binding.ts";
 import { buildReport } from "./build-report.ts";
 import { startCaptureControl } from "./capture-control.ts";
 import type { CaptureControl } from "./capture-control.ts";
-import { buildCaptureSpec } from "./capture-spec.ts";
 import { AGENT_DEFAULTS, parseHostPort, workloadName } from "./config.ts";
 import type { AgentConfig, HostPort } from "./config.ts";
 import { watchControlGroups } from "./control-group-watch.ts";
@@ -29,7 +28,6 @@ import { startDnsServer } from "./dns/server.ts";
 import type { DnsServer } from "./dns/server.ts";
 import { enrol } from "./enrol.ts";
 import { findEnvoy, lookUpUser } from "./envoy-binary.ts";
-import type { UserIds } from "./envoy-binary.ts";
 import { startEnvoy } from "./envoy-process.ts";
 import type { EnvoyProcess } from "./envoy-process.ts";
 import { chooseAddresses, defaultRouteInterfaces } from "./host-address.ts";
@@ -38,7 +36,6 @@ import { readHostFacts } from "./host-facts.ts";
 import { loadHostIdentity } from "./host-identity.ts";
 import type { HostIdentity } from "./host-identity.ts";
 import { createCommandRunner } from "./interception/command-runner.ts";
-import type { WorkloadMatch } from "./interception/capture-spec.ts";
 import { detectBackend } from "./interception/host-facts.ts";
 import { openLastKnownGood } from "./last-known-good.ts";
 import { assignOutboundPorts } from "./outbound-ports.ts";
@@ -49,6 +46,7 @@ import { buildWorkloadSecrets, chooseCertificates } from "./secrets.ts";
 import type { WorkloadSecret } from "./secrets.ts";
 import { prepareStateDir, readStateFile, writeStateFile } from "./state-file.ts";
 import { startStatusServer } from "./status-server.ts";
+import { wantedCapture } from "./wanted-capture.ts";
 import { holdWorkloadCertificates } from "./workload-certificates.ts";
 import { checkWorkloadHealth } from "./workload-health.ts";
 import { startXdsRelay } from "./xds-relay.ts";
@@ -123,6 +121,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     ...[...(reporter?.refusals().keys() ?? [])].map((workload) => `workload ${workload} is refused`),
     ...(isEnvoyReady() ? [] : ["envoy"]),
     ...(config.capture.mode === "on" && capture?.status().state !== "active" ? ["capture"] : []),
+    ...(capture?.status().uncaptured ?? []).map((what) => `capture of ${what}`),
   ];
 
   // Observability and DNS first: they need nobody, and a host without its mesh still resolves names.
@@ -267,7 +266,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     capture = tasks.own(
       startCaptureControl({
         target: { runner, backend: config.capture.backend === "auto" ? await detectBackend(runner) : config.capture.backend, reverter: "process", recordPath: join(stateDir, "capture.json") },
-        wanted: () => wantedCapture({ config, relay, isEnvoyReady, outboundPorts, proxyUser, dnsPort: dns?.port ?? 0, managementPorts: [status.statusPort, status.readinessPort], follow: controlGroups.follow }),
+        wanted: () => wantedCapture({ config, relay, envoy: isEnvoyReady() ? running.admin() : undefined, outboundPorts, proxyUser, dnsPort: dns?.port ?? 0, managementPorts: [status.statusPort, status.readinessPort], follow: controlGroups.follow }),
         confirm: async () => {
           if (!isEnvoyReady()) return false;
           if (relay?.upstream().phase !== "synced") return true;
@@ -339,35 +338,4 @@ async function startDns(config: AgentConfig, clock: Clock, logger: Logger): Prom
   });
   const resolvers = watchHostResolvers({ configured, isOwn: ({ host, port }) => DNS_ADDRESSES.includes(host) && port === config.dns.port });
   return startDnsServer({ addresses: DNS_ADDRESSES, port: config.dns.port, resolvers, clock, logger });
-}
-
-interface WantedCaptureInput {
-  readonly config: AgentConfig;
-  readonly relay: XdsRelay | undefined;
-  readonly isEnvoyReady: () => boolean;
-  readonly outboundPorts: OutboundPorts;
-  readonly proxyUser: UserIds | undefined;
-  readonly dnsPort: number;
-  readonly managementPorts: readonly number[];
-  /** Is told the control groups that bindings depend on. */
-  readonly follow: (cgroups: readonly string[]) => void;
-}
-
-/** What to capture now; undefined while Envoy does not serve it. */
-async function wantedCapture(input: WantedCaptureInput): ReturnType<Parameters<typeof startCaptureControl>[0]["wanted"]> {
-  const { config, relay, isEnvoyReady, proxyUser } = input;
-  const hostConfig = relay?.hostConfig();
-  if (hostConfig === undefined || proxyUser === undefined || relay?.isEnvoyInSync() !== true || !isEnvoyReady()) return undefined;
-  const matches = new Map<string, WorkloadMatch>();
-  const stamps: string[] = [];
-  const cgroups: string[] = [];
-  for (const entry of config.workloads) {
-    const resolved = await resolveBinding(entry.bind);
-    stamps.push(resolved.stamp);
-    if (resolved.cgroup !== undefined) cgroups.push(resolved.cgroup);
-    if (resolved.match !== undefined) matches.set(workloadName(entry), resolved.match);
-  }
-  input.follow(cgroups);
-  const spec = buildCaptureSpec({ ...input, hostConfig, proxyUid: proxyUser.uid, agentUid: process.getuid?.() ?? 0, agentCgroup: await ownCgroup(), matches });
-  return { spec, stamp: stamps.join("; ") };
 }

@@ -15,10 +15,9 @@ import type { CapturePlan } from "./interception/plan.ts";
 export interface CaptureControlOptions {
   readonly target: CaptureTarget;
   /**
-   * What is wanted now, and a stamp that changes where equal rules must be
-   * loaded again; undefined while Envoy could not serve what would be captured.
+   * What is wanted now; undefined while Envoy could not serve what would be captured.
    */
-  readonly wanted: () => Promise<{ readonly spec: CaptureSpec; readonly stamp: string } | undefined>;
+  readonly wanted: () => Promise<WantedRules | undefined>;
   /** Whether the host is reachable and well under a plan that was never in force here. */
   readonly confirm: () => Promise<boolean>;
   readonly drainMs: number;
@@ -27,10 +26,19 @@ export interface CaptureControlOptions {
   readonly onChange: () => void;
 }
 
+export interface WantedRules {
+  readonly spec: CaptureSpec;
+  /** Changes where equal rules must be loaded again. */
+  readonly stamp: string;
+  /** What should be captured and cannot be, and why, a line each. */
+  readonly uncaptured: readonly string[];
+}
+
 /** What people see of it. */
 export interface CaptureStatus {
   readonly state: "off" | "waiting" | "active" | "failed" | "reverted";
   readonly detail: string;
+  readonly uncaptured: readonly string[];
 }
 
 /** Keeps the kernel's rules as they are wanted. Closing leaves them in force. */
@@ -49,7 +57,7 @@ const CONFIRM_MS = 10_000;
 
 export function startCaptureControl(options: CaptureControlOptions): CaptureControl {
   const { target, wanted, confirm, drainMs, clock, logger, onChange } = options;
-  let status: CaptureStatus = { state: "waiting", detail: "" };
+  let status: CaptureStatus = { state: "waiting", detail: "", uncaptured: [] };
   let applied: { readonly plan: CapturePlan; readonly stamp: string } | undefined;
   let refused: CapturePlan | undefined;
   let isClosed = false;
@@ -61,8 +69,14 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
 
   const enter = (state: CaptureStatus["state"], detail = ""): void => {
     const isNews = status.state !== state || status.detail !== detail;
-    status = { state, detail };
+    status = { ...status, state, detail };
     if (isNews) onChange();
+  };
+  const leaveOut = (uncaptured: readonly string[]): void => {
+    if (isDeepStrictEqual(status.uncaptured, uncaptured)) return;
+    status = { ...status, uncaptured };
+    for (const what of uncaptured) logger.error({ what }, "this cannot be captured; everything else is");
+    onChange();
   };
   const step = async (): Promise<void> => {
     if (!isRecovered) {
@@ -72,19 +86,26 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
       if (record?.capture === "active" && record.confirmed !== undefined && isDeepStrictEqual(record.confirmed, record.plan)) {
         applied = { plan: record.plan, stamp: "before" };
         enter("active", "as the agent before left it");
+        // A reboot leaves the record and takes the rules.
+        await noticeLoss();
       }
     }
     const want = await wanted();
-    if (want === undefined) return;
+    looks += 1;
+    if (want === undefined) {
+      if (looks % VERIFY_EVERY_LOOKS === 0) await noticeLoss();
+      return;
+    }
+    leaveOut(want.uncaptured);
     const plan = planCapture(want.spec);
     if (!plan.ok) {
       enter("failed", plan.error.map(formatIssue).join("; "));
       return;
     }
-    looks += 1;
     const isSame = applied !== undefined && isDeepStrictEqual(applied.plan, plan.value);
     if (isSame && applied?.stamp === want.stamp) {
-      if (looks % VERIFY_EVERY_LOOKS === 0) await mend(plan.value);
+      if (looks % VERIFY_EVERY_LOOKS === 0 || status.state !== "active") await mend(plan.value);
+      enter("active");
       return;
     }
     if (refused !== undefined && isDeepStrictEqual(refused, plan.value)) return;
@@ -102,6 +123,14 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
     applied = { plan: plan.value, stamp: want.stamp };
     logger.info({ outbound: want.spec.outbound.map(({ workload }) => workload), inbound: want.spec.inbound.map(({ port }) => port), backend: target.backend }, "capture rules are in force");
     enter("active");
+  };
+  /** Rules that are gone while Envoy could not serve what they capture: said, and applied again once it can. */
+  const noticeLoss = async (): Promise<void> => {
+    if (applied === undefined) return;
+    const drift = await verifyCapture(target);
+    if (drift.length === 0) return;
+    applied = { plan: applied.plan, stamp: "lost" };
+    enter("waiting", drift.map(({ message }) => message).join("; "));
   };
   const mend = async (plan: CapturePlan): Promise<void> => {
     const drift = await verifyCapture(target);

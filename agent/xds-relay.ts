@@ -3,7 +3,6 @@ import { chown, rm } from "node:fs/promises";
 import { fromBinary } from "@bufbuild/protobuf";
 
 import type { Clock } from "../base/clock.ts";
-import { messageOf } from "../base/coded-error.ts";
 import type { GrpcClient } from "../base/grpc/client.ts";
 import { serveGrpc } from "../base/grpc/server.ts";
 import type { Logger } from "../base/logger.ts";
@@ -16,8 +15,10 @@ import type { DeltaClientState } from "../xds/delta-client.ts";
 import { createDeltaServer, DELTA_ADS_PATH } from "../xds/delta-server.ts";
 import type { StreamStatus } from "../xds/stream-server.ts";
 import { createResource } from "../xds/resource.ts";
+import type { Resource } from "../xds/resource.ts";
 import { createResourceSet } from "../xds/resource-set.ts";
 import { TYPE_URLS } from "../xds/type-urls.ts";
+import { keepGoodConfiguration } from "./good-configuration.ts";
 import type { LastKnownGood } from "./last-known-good.ts";
 import { OWN_TYPES, refuseResource, RELAYED_TYPES } from "./resource-guard.ts";
 import type { GuardPolicy } from "./resource-guard.ts";
@@ -58,7 +59,7 @@ export interface XdsRelay extends Closable {
   /** Where the configuration in force came from. */
   readonly source: () => "nothing" | "disk" | "control-plane";
   readonly envoy: () => StreamStatus | undefined;
-  /** Envoy has acknowledged everything that it asked for. */
+  /** Envoy has answered to everything that it was told; it may have refused some of it. */
   readonly isEnvoyInSync: () => boolean;
   readonly rejections: () => readonly EnvoyRejection[];
   readonly hostConfig: () => HostConfig | undefined;
@@ -73,9 +74,6 @@ export interface XdsRelay extends Closable {
  * told of nothing at all would drop what it serves with.
  */
 const FRESHER_WITHIN_MS = 3_000;
-/** Envoy must have served this long with a configuration before it counts as good. */
-const SETTLED_MS = 2_000;
-const SAVE_EVERY_MS = 10_000;
 
 /**
  * Keeps a checked copy of everything the control plane has for this host,
@@ -145,10 +143,22 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   const rejections = (): EnvoyRejection[] => (envoy()?.types ?? []).flatMap(({ typeUrl, rejected }) => rejected.map((one) => ({ typeUrl, ...one })));
   const isEnvoyInSync = (): boolean => {
     const stream = envoy();
-    // An Envoy that came back with what it had is sent nothing.
-    return stream !== undefined && stream.types.length > 0 && stream.types.every(({ state, pending }) => state === "SYNCED" || (state === "NOT SENT" && pending === 0));
+    return stream !== undefined && stream.types.length > 0 && stream.types.every(({ isSettled }) => isSettled);
   };
-  tasks.own(keepLastKnownGood({ options, isGood: () => source === "control-plane" && isEnvoyInSync() && options.isEnvoyReady(), revision: () => resources.revision(), all: () => types.flatMap((type) => [...resources.list(type)]) }));
+  const hostConfigResource = (): Resource | undefined => resources.get(TYPE_URLS.hostConfig, hostId);
+  tasks.own(
+    keepGoodConfiguration({
+      lastKnownGood,
+      stored: stored?.resources ?? [],
+      resources,
+      types,
+      envoy: () => envoy()?.types ?? [],
+      isSettled: isEnvoyInSync,
+      isWorthKeeping: () => source === "control-plane" && hostConfigResource() !== undefined && options.isEnvoyReady(),
+      clock,
+      logger,
+    }),
+  );
 
   tasks.defer(
     resources.watch((changes) => {
@@ -186,63 +196,12 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     isEnvoyInSync,
     rejections,
     hostConfig() {
-      const resource = resources.get(TYPE_URLS.hostConfig, hostId);
+      const resource = hostConfigResource();
       return resource === undefined ? undefined : fromBinary(HostConfigSchema, resource.bytes);
     },
     nameRecords: () => [...resources.list(TYPE_URLS.nameRecord)].map(({ bytes }) => fromBinary(NameRecordSchema, bytes)),
     trustBundles: () => [...resources.list(TYPE_URLS.trustBundle)].map(({ bytes }) => fromBinary(TrustBundleSchema, bytes)),
     setSecrets,
     close: () => tasks.close(),
-  };
-}
-
-interface KeepOptions {
-  readonly options: RelayOptions;
-  readonly isGood: () => boolean;
-  readonly revision: () => number;
-  readonly all: () => Parameters<LastKnownGood["save"]>[0];
-}
-
-/** Saves what has been good for a while; at most once in ten seconds, and nothing while nothing changes. */
-function keepLastKnownGood({ options, isGood, revision, all }: KeepOptions): Closable {
-  const { clock, lastKnownGood, logger } = options;
-  let savedRevision = -1;
-  let goodSince: { readonly revision: number; readonly atMs: number } | undefined;
-  let savedAtMs = Number.NEGATIVE_INFINITY;
-  let saving: Promise<void> | undefined;
-  let cancel: (() => void) | undefined;
-  const look = (): void => {
-    cancel = clock.after(500, look);
-    const now = clock.now();
-    const current = revision();
-    if (!isGood() || current === savedRevision) {
-      goodSince = undefined;
-      return;
-    }
-    if (goodSince?.revision !== current) goodSince = { revision: current, atMs: now };
-    if (saving !== undefined || Math.abs(now - savedAtMs) < SAVE_EVERY_MS) return;
-    // A mesh that changes all the time is saved all the same: the newest state is in sync at this moment.
-    if (now - goodSince.atMs < SETTLED_MS && Math.abs(now - savedAtMs) < 3 * SAVE_EVERY_MS) return;
-    savedAtMs = now;
-    saving = lastKnownGood.save(all(), now).then(
-      () => {
-        savedRevision = current;
-        saving = undefined;
-      },
-      (failure: unknown) => {
-        saving = undefined;
-        logger.error({ reason: messageOf(failure) }, "the last known good configuration cannot be saved: a reboot would come up with an older one");
-      },
-    );
-  };
-  look();
-  return {
-    async close() {
-      cancel?.();
-      await saving;
-      // A host that is shut down comes up with what it had, however recent that is.
-      const isSettled = goodSince?.revision === revision() && clock.now() - goodSince.atMs >= SETTLED_MS;
-      if (isGood() && isSettled && revision() !== savedRevision) await lastKnownGood.save(all(), clock.now());
-    },
   };
 }

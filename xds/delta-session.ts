@@ -273,7 +273,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
       }
       return undefined;
     },
-    status: () => inPushOrder.map(subscriptionStatus),
+    status: () => inPushOrder.map((subscription) => subscriptionStatus(subscription, mayDelete(subscription.typeUrl))),
     close() {
       stopWatching();
       cancelWakeUp?.();

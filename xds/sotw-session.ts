@@ -196,7 +196,7 @@ export function createSotwSession(options: SessionOptions): SotwSession {
       }
       return undefined;
     },
-    status: () => inPushOrder.map(subscriptionStatus),
+    status: () => inPushOrder.map((subscription) => subscriptionStatus(subscription)),
     close: stopWatching,
   };
 }

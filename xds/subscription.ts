@@ -125,6 +125,8 @@ export interface SubscriptionStatus {
   /** Names that wait to be sent. */
   readonly pending: number;
   readonly unacknowledged: number;
+  /** The client was told all that it can be told now and has answered; it may have refused some of it. */
+  readonly isSettled: boolean;
   /** Digests of the whole set as it was sent and acknowledged last; empty for "not yet", and while a push is split. */
   readonly sentDigest: string;
   readonly acknowledgedDigest: string;
@@ -132,7 +134,8 @@ export interface SubscriptionStatus {
   readonly lastNack: Nack | undefined;
 }
 
-export function subscriptionStatus(subscription: Subscription): SubscriptionStatus {
+/** @param mayRemove false while what refers to the type holds its removals back */
+export function subscriptionStatus(subscription: Subscription, mayRemove = true): SubscriptionStatus {
   const { typeUrl, isWildcard, names, upserts, removals, rejected, wasSent, unacknowledged } = subscription;
   const { sentDigest, acknowledgedDigest, lastNack } = subscription;
   return {
@@ -141,6 +144,7 @@ export function subscriptionStatus(subscription: Subscription): SubscriptionStat
     subscribed: isWildcard ? "*" : names.size,
     pending: upserts.size + removals.size,
     unacknowledged,
+    isSettled: !hasAdditions(subscription) && unacknowledged === 0 && (removals.size === 0 || !mayRemove),
     sentDigest,
     acknowledgedDigest,
     rejected: [...rejected].map(([name, rejection]) => ({ name, ...rejection })),

@@ -44,7 +44,7 @@ describe("keeping the capture rules as they are wanted", () => {
     let confirmations = 0;
     const started = startCaptureControl({
       target,
-      wanted: () => Promise.resolve({ spec, stamp: "same" }),
+      wanted: () => Promise.resolve({ spec, stamp: "same", uncaptured: [] }),
       confirm: () => {
         confirmations += 1;
         return Promise.resolve(isWell);
@@ -72,5 +72,38 @@ describe("keeping the capture rules as they are wanted", () => {
     await waitUntil(() => started.status().state === "reverted", { what: "the range to be taken back" });
     assert.equal(confirmations, 2);
     assert.deepEqual((await readCaptureStatus(target))?.plan.vipRanges, SPEC.vips.v4);
+  });
+
+  it("does not take a record for rules: what a reboot took away is waited for until Envoy serves", async () => {
+    let isServed = true;
+    let listed = "rules";
+    const runner = { run: (command: string) => Promise.resolve({ code: 0, stdout: command === "cat" ? "0\n" : command === "nft" ? listed : "", stderr: "" }), startDetached: () => 0 };
+    const start = (): CaptureControl =>
+      startCaptureControl({
+        target: { ...target, runner },
+        wanted: () => Promise.resolve(isServed ? { spec: SPEC, stamp: "same", uncaptured: [] } : undefined),
+        confirm: () => Promise.resolve(true),
+        drainMs: 0,
+        clock: systemClock,
+        logger: silentLogger,
+        onChange: () => undefined,
+      });
+    const first = start();
+    await waitUntil(() => first.status().state === "active", { what: "the first agent's rules" });
+    await first.close();
+
+    isServed = false;
+    const second = start();
+    await waitUntil(() => second.status().state === "active", { what: "the rules of before to be found" });
+    await second.close();
+
+    listed = "";
+    const rebooted = start();
+    control = rebooted;
+    await waitUntil(() => rebooted.status().detail !== "", { what: "a word about the rules" });
+    assert.deepEqual([rebooted.status().state, rebooted.status().detail.includes("not the ones that were applied")], ["waiting", true]);
+    isServed = true;
+    rebooted.poke();
+    await waitUntil(() => rebooted.status().state === "active", { what: "the rules to be applied again" });
   });
 });

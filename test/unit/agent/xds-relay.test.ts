@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { openLastKnownGood } from "../../../agent/last-known-good.ts";
+import { startXdsRelay } from "../../../agent/xds-relay.ts";
+import type { XdsRelay } from "../../../agent/xds-relay.ts";
+import { connectGrpc } from "../../../base/grpc/client.ts";
+import { serveGrpc } from "../../../base/grpc/server.ts";
+import type { BoundGrpcServer } from "../../../base/grpc/server.ts";
+import { silentLogger } from "../../../base/logger.ts";
+import { TaskGroup } from "../../../base/task-group.ts";
+import { ClusterSchema } from "../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
+import { HostConfigSchema } from "../../../proto/gen/ironmesh/agent/v1/agent_pb.js";
+import { PROTO_REGISTRY } from "../../../proto/registry.ts";
+import { startDeltaClient } from "../../../xds/delta-client.ts";
+import { createDeltaServer, DELTA_ADS_PATH } from "../../../xds/delta-server.ts";
+import type { OpenedDeltaStream } from "../../../xds/delta-server.ts";
+import { createResource } from "../../../xds/resource.ts";
+import type { Resource } from "../../../xds/resource.ts";
+import { createResourceSet } from "../../../xds/resource-set.ts";
+import type { ResourceSet } from "../../../xds/resource-set.ts";
+import { TYPE_URLS } from "../../../xds/type-urls.ts";
+import { createManualClock } from "../../support/manual-clock.ts";
+import type { ManualClock } from "../../support/manual-clock.ts";
+import { waitUntil } from "../../support/wait-until.ts";
+
+const cluster = (name: string, content: string): Resource => createResource(TYPE_URLS.cluster, name, toBinary(ClusterSchema, create(ClusterSchema, { name, altStatName: content })));
+const hostConfig = createResource(TYPE_URLS.hostConfig, "h1", toBinary(HostConfigSchema, create(HostConfigSchema, { meshDomain: "mesh.internal" })));
+
+describe("the relay between control plane and Envoy", () => {
+  let tasks: TaskGroup;
+  let folder: string;
+  let clock: ManualClock;
+  let served: ResourceSet;
+  let upstream: BoundGrpcServer;
+  /** Before the control plane says anything on a stream. */
+  let beforeAnswer: () => Promise<unknown>;
+  let opened: Partial<OpenedDeltaStream>;
+
+  const serve = async (port = 0): Promise<void> => {
+    const server = createDeltaServer({
+      async onOpen() {
+        await beforeAnswer();
+        return { sets: [served], marksCompleteness: true, ...opened };
+      },
+    });
+    upstream = tasks.own(await serveGrpc({ listen: { host: "127.0.0.1", port }, handlers: { [DELTA_ADS_PATH]: server.handler }, logger: silentLogger }));
+  };
+  const startRelay = async (): Promise<XdsRelay> =>
+    startXdsRelay({
+      client: tasks.own(connectGrpc({ target: upstream.address })),
+      hostId: "h1",
+      socketPath: join(folder, "xds.sock"),
+      policy: { inboundPort: 15_006, outboundRange: [15_100, 15_199], registry: PROTO_REGISTRY },
+      secrets: [],
+      lastKnownGood: await openLastKnownGood(folder, silentLogger),
+      isEnvoyReady: () => true,
+      onOwnChange: () => undefined,
+      onState: () => undefined,
+      onRejections: () => undefined,
+      clock,
+      logger: silentLogger,
+    });
+  /** An Envoy that refuses clusters whose content is `bad`. */
+  const startEnvoy = (set = createResourceSet()): ResourceSet => {
+    tasks.own(
+      startDeltaClient({
+        client: tasks.own(connectGrpc({ target: { path: join(folder, "xds.sock") } })),
+        types: [TYPE_URLS.cluster],
+        set,
+        node: () => ({ id: "envoy" }),
+        backoff: { baseMs: 10, maxMs: 50 },
+        completenessTimeoutMs: 10,
+        accept: ({ resources }) => (resources.some(({ bytes }) => Buffer.from(bytes).includes("bad")) ? "it is bad" : undefined),
+      }),
+    );
+    return set;
+  };
+  const put = (...resources: readonly Resource[]): void => served.update((transaction) => resources.forEach((one) => transaction.upsert(one)));
+  const onDisk = async (): Promise<string> => {
+    const generation = await (await openLastKnownGood(folder, silentLogger)).load();
+    return versionsOf(generation?.resources.filter(({ typeUrl }) => typeUrl === TYPE_URLS.cluster) ?? []);
+  };
+  /** Waits while the time goes on. */
+  const eventually = (condition: () => unknown, what: string): Promise<unknown> =>
+    waitUntil(
+      () => {
+        clock.advance(500);
+        return condition();
+      },
+      { what, intervalMs: 10 },
+    );
+
+  beforeEach(async () => {
+    tasks = new TaskGroup();
+    folder = mkdtempSync(join(tmpdir(), "ironmesh-relay-"));
+    clock = createManualClock();
+    served = createResourceSet();
+    beforeAnswer = () => Promise.resolve();
+    opened = {};
+    await serve();
+  });
+  afterEach(async () => {
+    await tasks.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it("keeps what Envoy took beside what it refuses, each in the version that it took last", async () => {
+    put(hostConfig, cluster("a", "1"), cluster("b", "1"));
+    const relay = await startRelay();
+    const envoy = startEnvoy();
+    await eventually(async () => (await onDisk()) === versionsOf([cluster("a", "1"), cluster("b", "1")]), "the first configuration on disk");
+
+    put(cluster("a", "bad"), cluster("b", "2"), cluster("c", "bad"), cluster("d", "1"));
+    const taken = versionsOf([cluster("a", "1"), cluster("b", "2"), cluster("d", "1")]);
+    await eventually(async () => (await onDisk()) === taken, "the good part of the second on disk");
+    assert.deepEqual(relay.rejections().map(({ name }) => name).toSorted(), ["a", "c"]);
+    assert.equal(relay.isEnvoyInSync(), true);
+
+    // The agent restarts with the control plane away: Envoy keeps what it has.
+    await relay.close();
+    await upstream.close(0);
+    const again = tasks.own(await startRelay());
+    await eventually(() => again.envoy() !== undefined && again.isEnvoyInSync(), "envoy to come back");
+    assert.equal(again.source(), "disk");
+    assert.equal(versionsOf(envoy.list(TYPE_URLS.cluster)), taken);
+  });
+});
+
+function versionsOf(resources: Iterable<Resource>): string {
+  return [...resources].map(({ name, version }) => `${name}@${version}`).toSorted().join(" ");
+}
