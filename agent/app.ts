@@ -212,6 +212,8 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
       onRejections: () => reporter?.poke(),
       onState: ({ phase, error }) => {
         logger.debug({ phase, reason: error === undefined ? undefined : messageOf(error) }, "the stream from the control plane");
+        // Whoever forgot this host is told of it before it is asked for anything.
+        if (phase === "syncing") reporter?.poke();
         if (phase !== "synced") return;
         certificates.poke();
         hostCertificate.poke();

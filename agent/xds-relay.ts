@@ -171,6 +171,8 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
       node: () => ({ id: `host~${hostId}`, cluster: "ironmesh-agent" }),
       types,
       set: resources,
+      // A control plane that does not know this host (yet) has nothing for it, and that is no reason to serve nothing.
+      anchor: { typeUrl: TYPE_URLS.hostConfig, name: hostId },
       clock,
       accept(update) {
         for (const resource of update.resources) {

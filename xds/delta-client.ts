@@ -43,10 +43,15 @@ export interface DeltaClientOptions {
   readonly set: ResourceSet;
   /** Judges a response before it counts: the words of the refusal, or undefined. */
   readonly accept?: (update: Update) => string | undefined;
+  /**
+   * What the set must not lose once it has it. While the server does not have it (yet, or any more) the set stays as it
+   * is; once it has it again, all is asked for anew.
+   */
+  readonly anchor?: Pick<Resource, "typeUrl" | "name">;
   readonly onState?: (state: DeltaClientState) => void;
   readonly clock?: Clock;
   readonly backoff?: BackoffPolicy;
-  /** A server that marks no completeness is taken to be complete after this; 10 s unless told. */
+  /** A server that marks no completeness is taken to be complete when it has answered for every type and was silent for this long; 10 s unless told. */
   readonly completenessTimeoutMs?: number;
 }
 
@@ -72,11 +77,17 @@ export function startDeltaClient(options: DeltaClientOptions): DeltaClient {
     onState?.(state);
   };
 
-  const attempt = async (): Promise<void> => {
+  const attempt = async (): Promise<"ended" | "again"> => {
     const stream = await client.stream(DELTA_ADS_PATH, { signal: closing.signal });
     try {
       enter("syncing");
-      await runStream(stream, options, clock, () => enter("synced", { attempts: 0, error: undefined }));
+      return await runStream(
+        stream,
+        options,
+        clock,
+        () => enter("synced", { attempts: 0, error: undefined }),
+        () => enter("syncing"),
+      );
     } finally {
       stream.cancel();
     }
@@ -84,7 +95,7 @@ export function startDeltaClient(options: DeltaClientOptions): DeltaClient {
   const run = async (): Promise<void> => {
     while (!closing.signal.aborted) {
       try {
-        await attempt();
+        if ((await attempt()) === "again") continue;
         enter("waiting", { error: new GrpcError("UNAVAILABLE", "the server ended the stream") });
       } catch (error) {
         if (closing.signal.aborted) break;
@@ -124,10 +135,13 @@ function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void
   });
 }
 
-async function runStream(stream: ClientStream, options: DeltaClientOptions, clock: Clock, onSynced: () => void): Promise<void> {
-  const { node, types, set, accept, completenessTimeoutMs = 10_000 } = options;
+async function runStream(stream: ClientStream, options: DeltaClientOptions, clock: Clock, onSynced: () => void, onHeld: () => void): Promise<"ended" | "again"> {
+  const { node, types, set, accept, anchor, completenessTimeoutMs = 10_000 } = options;
   const incomplete = new Set(types);
+  const unanswered = new Set(types);
+  let cancelPatience: (() => void) | undefined;
   let staged: Update[] | undefined = [];
+  let isHeld = false;
   const apply = (updates: readonly Update[]): void => {
     set.update((transaction) => {
       for (const { typeUrl, resources, removed } of updates) {
@@ -137,7 +151,7 @@ async function runStream(stream: ClientStream, options: DeltaClientOptions, cloc
     });
   };
   const complete = (): void => {
-    if (staged === undefined) return;
+    if (staged === undefined || isHeld) return;
     const all = staged;
     staged = undefined;
     apply(all);
@@ -149,7 +163,6 @@ async function runStream(stream: ClientStream, options: DeltaClientOptions, cloc
     const request = { typeUrl, resourceNamesSubscribe: ["*"], initialResourceVersions, ...(index === 0 ? { node: node() } : {}) };
     await stream.write(toBinary(DeltaDiscoveryRequestSchema, create(DeltaDiscoveryRequestSchema, request)));
   }
-  const cancelPatience = clock.after(completenessTimeoutMs, complete);
   try {
     for await (const message of stream.messages) {
       const response = fromBinary(DeltaDiscoveryResponseSchema, message, { readUnknownFields: false });
@@ -157,16 +170,38 @@ async function runStream(stream: ClientStream, options: DeltaClientOptions, cloc
       const update = updateOf(response);
       const refusal = typeof update === "string" ? update : accept?.(update);
       if (typeof update !== "string" && refusal === undefined) {
-        if (staged === undefined) apply([update]);
+        if (isHeld && has(update, anchor)) return "again";
+        if (!isHeld && removes(update, anchor) && anchor !== undefined && set.get(anchor.typeUrl, anchor.name) !== undefined) {
+          isHeld = true;
+          onHeld();
+        }
+        if (isHeld) staged = [];
+        else if (staged === undefined) apply([update]);
         else staged.push(update);
       }
       await stream.write(answerTo(response, refusal));
       if (response.systemVersionInfo !== "") incomplete.delete(response.typeUrl);
+      unanswered.delete(response.typeUrl);
       if (incomplete.size === 0) complete();
+      else if (unanswered.size === 0) {
+        cancelPatience?.();
+        cancelPatience = clock.after(completenessTimeoutMs, complete);
+      }
     }
+    return "ended";
   } finally {
-    cancelPatience();
+    cancelPatience?.();
   }
+}
+
+type Anchor = DeltaClientOptions["anchor"];
+
+function has({ typeUrl, resources }: Update, anchor: Anchor): boolean {
+  return typeUrl === anchor?.typeUrl && resources.some(({ name }) => name === anchor.name);
+}
+
+function removes({ typeUrl, removed }: Update, anchor: Anchor): boolean {
+  return typeUrl === anchor?.typeUrl && removed.includes(anchor.name);
 }
 
 /** @returns the update, or what is wrong with the response */

@@ -16,7 +16,6 @@ import { HostConfigSchema } from "../../../proto/gen/ironmesh/agent/v1/agent_pb.
 import { PROTO_REGISTRY } from "../../../proto/registry.ts";
 import { startDeltaClient } from "../../../xds/delta-client.ts";
 import { createDeltaServer, DELTA_ADS_PATH } from "../../../xds/delta-server.ts";
-import type { OpenedDeltaStream } from "../../../xds/delta-server.ts";
 import { createResource } from "../../../xds/resource.ts";
 import type { Resource } from "../../../xds/resource.ts";
 import { createResourceSet } from "../../../xds/resource-set.ts";
@@ -37,13 +36,13 @@ describe("the relay between control plane and Envoy", () => {
   let upstream: BoundGrpcServer;
   /** Before the control plane says anything on a stream. */
   let beforeAnswer: () => Promise<unknown>;
-  let opened: Partial<OpenedDeltaStream>;
+  let acknowledged = 0;
 
   const serve = async (port = 0): Promise<void> => {
     const server = createDeltaServer({
       async onOpen() {
         await beforeAnswer();
-        return { sets: [served], marksCompleteness: true, ...opened };
+        return { sets: [served], marksCompleteness: true, onAck: () => void (acknowledged += 1) };
       },
     });
     upstream = tasks.own(await serveGrpc({ listen: { host: "127.0.0.1", port }, handlers: { [DELTA_ADS_PATH]: server.handler }, logger: silentLogger }));
@@ -99,7 +98,7 @@ describe("the relay between control plane and Envoy", () => {
     clock = createManualClock();
     served = createResourceSet();
     beforeAnswer = () => Promise.resolve();
-    opened = {};
+    acknowledged = 0;
     await serve();
   });
   afterEach(async () => {
@@ -126,6 +125,40 @@ describe("the relay between control plane and Envoy", () => {
     await eventually(() => again.envoy() !== undefined && again.isEnvoyInSync(), "envoy to come back");
     assert.equal(again.source(), "disk");
     assert.equal(versionsOf(envoy.list(TYPE_URLS.cluster)), taken);
+  });
+
+  it("never puts a configuration on disk that is not this host's", async () => {
+    put(cluster("a", "1"));
+    const relay = tasks.own(await startRelay());
+    const envoy = startEnvoy();
+    await eventually(() => envoy.size(TYPE_URLS.cluster) === 1 && relay.isEnvoyInSync(), "envoy to have what there is");
+    clock.advance(60_000);
+    await relay.close();
+    assert.equal(await (await openLastKnownGood(folder, silentLogger)).load(), undefined);
+  });
+
+  it("goes on with what it has while the control plane does not know this host, or says nothing", async () => {
+    put(hostConfig, cluster("a", "1"));
+    const relay = tasks.own(await startRelay());
+    const envoy = startEnvoy();
+    await eventually(async () => (await onDisk()) === versionsOf([cluster("a", "1")]), "the configuration on disk");
+    const { port } = upstream.address as { port: number };
+    const silence = Promise.withResolvers<void>();
+    beforeAnswer = () => silence.promise;
+    await upstream.close(0);
+    served = createResourceSet();
+    await serve(port);
+    await eventually(() => relay.upstream().phase === "syncing", "the stream");
+    for (let look = 0; look < 100; look += 1) clock.advance(500);
+    silence.resolve();
+    beforeAnswer = () => Promise.resolve();
+    // The first thing that the control plane says of this host comes after it said that it has nothing.
+    const before = acknowledged;
+    await eventually(() => acknowledged > before, "the control plane to have said that it has nothing");
+    assert.deepEqual([relay.upstream().phase, relay.hostConfig()?.meshDomain, envoy.size(TYPE_URLS.cluster)], ["syncing", "mesh.internal", 1]);
+
+    put(hostConfig, cluster("a", "2"));
+    await eventually(() => relay.upstream().phase === "synced" && envoy.get(TYPE_URLS.cluster, "a")?.version === cluster("a", "2").version, "the control plane to be followed again");
   });
 });
 

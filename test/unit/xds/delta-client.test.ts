@@ -8,6 +8,7 @@ import { type DeltaClient, type DeltaClientOptions, type DeltaClientState, start
 import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer, type OpenedDeltaStream } from "../../../xds/delta-server.ts";
 import { createResourceSet, type ResourceSet } from "../../../xds/resource-set.ts";
 import { TYPE_URLS } from "../../../xds/type-urls.ts";
+import { createManualClock } from "../../support/manual-clock.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 import { resource } from "./xds-client-model.ts";
 
@@ -153,6 +154,70 @@ describe("delta client and server", () => {
     end?.(new GrpcError("PERMISSION_DENIED", "no more of it"));
     await waitUntil(() => other.state().phase === "waiting", { what: "the end" });
     assert.deepEqual([other.state().error?.message, isClosed, server.streams().length], ["no more of it", 2, 0]);
+  });
+
+  it("stays as it is while the server has lost the anchor, and takes all of it at once when it is back", async () => {
+    await serve();
+    fill(5);
+    const startAnchored = (): DeltaClient => start({ anchor: { typeUrl: listener, name: "n0" } });
+    const client = startAnchored();
+    await synced();
+    const transactions: number[] = [];
+    copy.watch(() => transactions.push(copy.size(listener)));
+    const forget = (): void =>
+      served.update((transaction) => {
+        for (const type of types) transaction.replaceAll(type, []);
+      });
+
+    // On a stream that is open.
+    forget();
+    await waitUntil(() => client.state().phase === "syncing", { what: "the loss to be noticed" });
+    fill(6);
+    await synced();
+    assert.deepEqual(transactions, [6], "nothing was gone in between");
+
+    // And on a new one.
+    await client.close();
+    forget();
+    const again = startAnchored();
+    await waitUntil(() => again.state().phase === "syncing", { what: "the stream" });
+    await again.close();
+    assert.equal(copy.size(listener), 6);
+    startAnchored();
+    await waitUntil(() => states.at(-1)?.phase === "syncing", { what: "another stream" });
+    fill(7);
+    await synced();
+    assert.deepEqual(transactions, [6, 7]);
+  });
+
+  it("does not take a server's silence for its having nothing", async () => {
+    const silence = Promise.withResolvers<void>();
+    const answered = { sets: [served] };
+    const server = createDeltaServer({
+      async onOpen() {
+        await silence.promise;
+        // Of another make: it marks nothing.
+        return answered;
+      },
+    });
+    bound = group.own(await serveGrpc({ listen: { host: "127.0.0.1", port: 0 }, handlers: { [DELTA_ADS_PATH]: server.handler }, logger: silentLogger }));
+    const clock = createManualClock();
+    fill(3);
+    copy.update((transaction) => transaction.upsert(resource(cluster, "held")));
+    start({ clock });
+    await waitUntil(() => states.at(-1)?.phase === "syncing", { what: "the stream" });
+    clock.advance(60_000);
+    assert.equal(states.at(-1)?.phase, "syncing");
+    assert.equal(copy.size(cluster), 1);
+    silence.resolve();
+    await waitUntil(
+      () => {
+        clock.advance(11_000);
+        return states.at(-1)?.phase === "synced";
+      },
+      { what: "the answers to be taken" },
+    );
+    assert.ok(isEqual());
   });
 
   it("shows why it is not served", async () => {
