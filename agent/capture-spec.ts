@@ -1,8 +1,11 @@
+import { isAcceptable } from "../base/issue.ts";
+import type { Issue } from "../base/issue.ts";
 import type { HostConfig } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { workloadName } from "./config.ts";
 import type { AgentConfig } from "./config.ts";
 import { SSH_PORT } from "./interception/capture-spec.ts";
 import type { CaptureSpec, WorkloadMatch } from "./interception/capture-spec.ts";
+import { validateCaptureSpec } from "./interception/validate-spec.ts";
 import type { OutboundPorts } from "./outbound-ports.ts";
 
 export interface CaptureSpecInput {
@@ -19,12 +22,19 @@ export interface CaptureSpecInput {
   readonly managementPorts: readonly number[];
 }
 
+/** What of a spec can be had, and what of it cannot, and why, a line each. */
+export interface PossibleCapture {
+  readonly spec: CaptureSpec;
+  readonly uncaptured: readonly string[];
+}
+
 /**
  * What is to be captured on this host: of what its YAML binds, only what the
  * control plane has confirmed as the host's. A workload that was refused is not
- * captured, because no listener speaks for it.
+ * captured, because no listener speaks for it. A port that cannot be captured is
+ * left out with its reason: it must not keep the others from being closed.
  */
-export function buildCaptureSpec(input: CaptureSpecInput): CaptureSpec {
+export function buildCaptureSpec(input: CaptureSpecInput): PossibleCapture {
   const { config, hostConfig, outboundPorts, matches } = input;
   const confirmed = new Map(hostConfig.workloads.map((workload) => [workload.name, workload]));
   const outbound = config.workloads.flatMap((entry) => {
@@ -39,9 +49,10 @@ export function buildCaptureSpec(input: CaptureSpecInput): CaptureSpec {
       // A group that declares SSH must not keep the host's other ports from being captured.
       .filter(({ port }) => port !== SSH_PORT && !config.capture.inbound.excludePorts.includes(port))
       .map(({ port, failClosed }) => ({ workload: name, port, failClosed }));
-  });
+  // Of two that claim one port the closed one is kept.
+  }).toSorted((a, b) => Number(b.failClosed) - Number(a.failClosed));
   const { excludePorts, excludeCidrs } = config.capture.outbound;
-  return {
+  return leaveOutImpossible({
     proxyUid: input.proxyUid,
     probeUids: [input.agentUid],
     ...(input.agentCgroup === undefined ? {} : { agentCgroup: input.agentCgroup }),
@@ -56,6 +67,18 @@ export function buildCaptureSpec(input: CaptureSpecInput): CaptureSpec {
     },
     ...(config.dns.mode === "capture" ? { dns: { port: input.dnsPort, capture: true } } : {}),
     managementPorts: input.managementPorts,
+  });
+}
+
+function leaveOutImpossible(spec: CaptureSpec): PossibleCapture {
+  const reasons = new Map<number, Issue>();
+  for (const issue of validateCaptureSpec(spec)) {
+    const index = /^inbound\[(\d+)\]/.exec(issue.path)?.[1];
+    if (index !== undefined && !isAcceptable([issue])) reasons.set(Number(index), issue);
+  }
+  return {
+    spec: { ...spec, inbound: spec.inbound.filter((_, index) => !reasons.has(index)) },
+    uncaptured: [...reasons].toSorted(([a], [b]) => a - b).map(([index, { message }]) => `port ${spec.inbound[index]?.port} of ${spec.inbound[index]?.workload}: ${message}`),
   };
 }
 

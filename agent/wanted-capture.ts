@@ -2,6 +2,7 @@ import type { EnvoyAdmin } from "./admin.ts";
 import { ownCgroup, resolveBinding } from "./binding.ts";
 import type { WantedRules } from "./capture-control.ts";
 import { buildCaptureSpec } from "./capture-spec.ts";
+import type { PossibleCapture } from "./capture-spec.ts";
 import { workloadName } from "./config.ts";
 import type { AgentConfig } from "./config.ts";
 import type { UserIds } from "./envoy-binary.ts";
@@ -42,11 +43,11 @@ export async function wantedCapture(input: WantedCaptureInput): Promise<WantedRu
     if (resolved.match !== undefined) matches.set(workloadName(entry), resolved.match);
   }
   input.follow(cgroups);
-  const spec = buildCaptureSpec({ ...input, hostConfig, proxyUid: proxyUser.uid, agentUid: process.getuid?.() ?? 0, agentCgroup: await ownCgroup(), matches });
-  const served = withListeners(spec, await envoy.listenerPorts());
+  const possible = buildCaptureSpec({ ...input, hostConfig, proxyUid: proxyUser.uid, agentUid: process.getuid?.() ?? 0, agentCgroup: await ownCgroup(), matches });
+  const served = withListeners(possible.spec, await envoy.listenerPorts());
   const isListenerRefused = relay.rejections().some(({ typeUrl }) => typeUrl === TYPE_URLS.listener);
   if (served.uncaptured.length > 0 && !isListenerRefused) return undefined;
-  return { ...served, stamp: stamps.join("; ") };
+  return { spec: served.spec, uncaptured: [...possible.uncaptured, ...served.uncaptured], stamp: stamps.join("; ") };
 }
 
 /**
@@ -54,7 +55,7 @@ export async function wantedCapture(input: WantedCaptureInput): Promise<WantedRu
  * closed by it. What a workload without its listener opens goes out uncaptured,
  * because capture fails open outbound.
  */
-function withListeners(spec: CaptureSpec, listening: ReadonlySet<number>): Pick<WantedRules, "spec" | "uncaptured"> {
+function withListeners(spec: CaptureSpec, listening: ReadonlySet<number>): PossibleCapture {
   const isInboundServed = listening.has(spec.inboundListenerPort);
   const why = "envoy has no listener for it";
   const outbound = spec.outbound.filter(({ outboundPort }) => listening.has(outboundPort));
