@@ -290,6 +290,8 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     close: () => tasks.close(),
     async leave() {
       isLeaving = true;
+      // A host that said farewell is told that it has nothing; Envoy serves what is captured until the rules are gone.
+      await relay.unfollow();
       await reports.close();
       await Promise.race([reports.send(), sleep(FAREWELL_MS, undefined, { ref: false })]).catch((failure: unknown) => logger.warn({ reason: messageOf(failure) }, "the control plane could not be told that this host leaves"));
       await capture?.remove();

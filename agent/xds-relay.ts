@@ -66,6 +66,8 @@ export interface XdsRelay extends Closable {
   readonly nameRecords: () => readonly NameRecord[];
   readonly trustBundles: () => readonly TrustBundle[];
   setSecrets(secrets: readonly WorkloadSecret[]): void;
+  /** Ends the stream from the control plane: Envoy keeps what it has. */
+  unfollow(): Promise<void>;
 }
 
 /**
@@ -204,6 +206,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     nameRecords: () => [...resources.list(TYPE_URLS.nameRecord)].map(({ bytes }) => fromBinary(NameRecordSchema, bytes)),
     trustBundles: () => [...resources.list(TYPE_URLS.trustBundle)].map(({ bytes }) => fromBinary(TrustBundleSchema, bytes)),
     setSecrets,
+    unfollow: () => upstream.close(),
     close: () => tasks.close(),
   };
 }

@@ -160,6 +160,18 @@ describe("the relay between control plane and Envoy", () => {
     put(hostConfig, cluster("a", "2"));
     await eventually(() => relay.upstream().phase === "synced" && envoy.get(TYPE_URLS.cluster, "a")?.version === cluster("a", "2").version, "the control plane to be followed again");
   });
+
+  it("leaves Envoy with what it has when the host says farewell", async () => {
+    put(hostConfig, cluster("a", "1"));
+    const relay = tasks.own(await startRelay());
+    const envoy = startEnvoy();
+    await eventually(() => envoy.size(TYPE_URLS.cluster) === 1 && relay.isEnvoyInSync(), "envoy to have what there is");
+    await relay.unfollow();
+    served.update((transaction) => transaction.replaceAll(TYPE_URLS.cluster, []));
+    assert.equal(relay.upstream().phase, "closed");
+    clock.advance(60_000);
+    assert.deepEqual([relay.hostConfig()?.meshDomain, relay.isEnvoyInSync(), envoy.size(TYPE_URLS.cluster)], ["mesh.internal", true, 1]);
+  });
 });
 
 function versionsOf(resources: Iterable<Resource>): string {
