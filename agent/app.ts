@@ -195,7 +195,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     health.setProbes(hostConfig);
     certificates.expect(new Map(hostConfig.workloads.map(({ group, spiffeId }) => [group, spiffeId])));
     const bundle = relay.trustBundles().find((one) => one.trustDomain === trustDomain);
-    if (bundle !== undefined) hostCertificate.updateRoots(bundle.roots).catch((failure: unknown) => logger.error({ reason: messageOf(failure) }, "the roots of the mesh cannot be stored"));
+    if (bundle !== undefined) void hostCertificate.updateRoots(bundle.roots);
     capture?.poke();
   };
   relay = tasks.own(

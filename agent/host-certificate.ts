@@ -9,6 +9,7 @@ import { hostIdentityOf, storeHostIdentity } from "./host-identity.ts";
 import type { HostIdentity } from "./host-identity.ts";
 import { keepRenewed, renewalState } from "./renewal.ts";
 import type { RenewalState } from "./renewal.ts";
+import { keepWritten } from "./retried-write.ts";
 
 export interface HostCertificateOptions {
   readonly initial: HostIdentity;
@@ -34,19 +35,12 @@ export interface HostCertificate extends Closable {
 export function holdHostCertificate(options: HostCertificateOptions): HostCertificate {
   const { stateDir, service, rejoin, onChange, clock, logger } = options;
   let identity = options.initial;
-  // One write after another: a renewal and new roots must not overwrite each other's half.
-  let writing: Promise<void> = Promise.resolve();
-  const apply = async (earlier: Promise<void>, next: (before: HostIdentity) => HostIdentity): Promise<void> => {
-    await earlier;
-    const after = next(identity);
-    await storeHostIdentity(stateDir, after);
-    identity = after;
-    onChange(after);
-  };
-  const change = (next: (before: HostIdentity) => HostIdentity): Promise<void> => {
-    const written = apply(writing, next);
-    writing = written.catch(() => undefined);
-    return written;
+  const file = keepWritten({ what: "the identity of this host", write: () => storeHostIdentity(stateDir, identity), clock, logger });
+  // In use first: a disk that takes nothing must not let a certificate expire that was renewed.
+  const change = async (next: (before: HostIdentity) => HostIdentity): Promise<void> => {
+    identity = next(identity);
+    onChange(identity);
+    await file.request();
   };
   const renewal = keepRenewed({
     what: "the host's certificate",
@@ -80,7 +74,7 @@ export function holdHostCertificate(options: HostCertificateOptions): HostCertif
     poke: () => renewal.poke(),
     async close() {
       await renewal.close();
-      await writing;
+      await file.close();
     },
   };
 }

@@ -34,7 +34,7 @@ export interface RenewalOptions {
   readonly current: () => HeldCertificate | undefined;
   /** True while the current one is for another identity than the wanted one: it is due whatever its time. */
   readonly isOutdated?: () => boolean;
-  /** Gets, checks and stores a new certificate. */
+  /** Gets and checks a new certificate, and puts it in use. */
   readonly renew: () => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;

@@ -17,6 +17,8 @@ import { badCertificate, rootsDer } from "./host-identity.ts";
 import type { HostIdentity } from "./host-identity.ts";
 import { keepRenewed, renewalState } from "./renewal.ts";
 import type { Renewal, RenewalState } from "./renewal.ts";
+import { keepWritten } from "./retried-write.ts";
+import type { RetriedWrite } from "./retried-write.ts";
 import { readStateFile, writeStateFile } from "./state-file.ts";
 
 export interface WorkloadCertificatesOptions {
@@ -57,6 +59,7 @@ export async function holdWorkloadCertificates(options: WorkloadCertificatesOpti
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const held = new Map<string, HeldCertificate>();
   const former = new Map<string, HeldCertificate>();
+  const files: RetriedWrite[] = [];
   const renewals = new Map<string, Renewal>();
   let expected: ReadonlyMap<string, string> = new Map();
   const groups = [...new Set(options.groups)];
@@ -77,6 +80,16 @@ export async function holdWorkloadCertificates(options: WorkloadCertificatesOpti
     if (stored !== undefined) take(group, stored);
   }
   for (const group of groups) {
+    const file = keepWritten({
+      what: `the certificate of ${group}`,
+      async write() {
+        const certificate = held.get(group);
+        if (certificate !== undefined) await writeStateFile(fileOf(folder, group), { format: FORMAT, group, chain: certificate.chain, privateKey: certificate.privateKey.revealText() });
+      },
+      clock,
+      logger,
+    });
+    files.push(file);
     renewals.set(
       group,
       keepRenewed({
@@ -91,8 +104,9 @@ export async function holdWorkloadCertificates(options: WorkloadCertificatesOpti
           const reply = await service.signWorkload(group, buildCsr(key));
           const checked = checkWorkload(reply.certificateChain, privateKey, group, identity());
           if (typeof checked === "string") throw badCertificate(checked);
-          await writeStateFile(fileOf(folder, group), { format: FORMAT, group, chain: checked.chain, privateKey: privateKey.revealText() });
+          // In use first: a disk that takes nothing must not let a certificate expire that was renewed.
           take(group, checked);
+          await file.request();
         },
       }),
     );
@@ -112,6 +126,7 @@ export async function holdWorkloadCertificates(options: WorkloadCertificatesOpti
     },
     async close() {
       for (const renewal of renewals.values()) await renewal.close();
+      for (const file of files) await file.close();
     },
   };
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer as createTlsServer } from "node:tls";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -177,6 +177,54 @@ describe("enrolment", () => {
     fixture.groups.set("shop/web", { namespace: "shop", serviceAccount: "web2" });
     await waitUntil(() => held.missing().length === 0, { what: "a certificate for the new identity" });
     assert.equal(taken.at(-1), "/ns/shop/sa/web-account /ns/shop/sa/web2");
+  });
+
+  it("uses what was signed also where the disk takes nothing, and writes it as soon as it does", async () => {
+    const identity = await joinWith(await newToken());
+    const link = tasks.own(connectControlPlane([{ host: "127.0.0.1", port }], () => identity));
+    const signed: string[] = [];
+    const service = agentService(link);
+    let nowMs = Date.now();
+    const clock = { ...systemClock, now: () => nowMs };
+    const held = tasks.own(
+      await holdWorkloadCertificates({
+        stateDir,
+        groups: ["shop/web"],
+        identity: () => identity,
+        service: {
+          signWorkload(group, csr) {
+            signed.push(group);
+            return service.signWorkload(group, csr);
+          },
+        },
+        clock,
+        logger: silentLogger,
+        onCertificate: () => undefined,
+      }),
+    );
+    await waitUntil(() => held.get("shop/web"), { what: "the first certificate" });
+    const first = held.get("shop/web");
+    assert.ok(first);
+    const folder = join(stateDir, "workloads");
+    const file = join(folder, (await waitUntil(() => readdirSync(folder).find((name) => name.endsWith(".json")), { what: "its file" })) ?? "");
+    const host = join(stateDir, "host.json");
+    for (const path of [file, host]) {
+      rmSync(path);
+      mkdirSync(join(path, "in the way"), { recursive: true });
+    }
+
+    nowMs = (first.notBeforeMs + first.notAfterMs) / 2 + 1;
+    held.poke();
+    await waitUntil(() => held.get("shop/web")?.serial !== first.serial, { what: "the renewed certificate to be in use" });
+    nowMs = (identity.certificate.notBeforeMs + identity.certificate.notAfterMs) / 2 + 1;
+    const ofHost = tasks.own(holdHostCertificate({ initial: identity, stateDir, service, rejoin: () => Promise.reject(new Error("not needed")), onChange: () => undefined, clock, logger: silentLogger }));
+    await waitUntil(() => ofHost.current().certificate.serial !== identity.certificate.serial, { what: "the host's renewed certificate to be in use" });
+    assert.ok(statSync(file).isDirectory());
+
+    for (const path of [file, host]) rmSync(path, { recursive: true });
+    await waitUntil(() => readFileSync(file, "utf8").includes(JSON.stringify(held.get("shop/web")?.chain).slice(1, -1)), { what: "the certificate on disk" });
+    await waitUntil(async () => (await loadHostIdentity(stateDir, silentLogger))?.certificate.serial === ofHost.current().certificate.serial, { what: "the host's on disk" });
+    assert.ok(signed.length <= 3, `only the writing is repeated, it was signed ${signed.length} times`);
   });
 
   it("goes on with a renewed certificate and new roots, and never without roots", async () => {
