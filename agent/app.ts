@@ -31,6 +31,7 @@ import { findEnvoy, lookUpUser } from "./envoy-binary.ts";
 import { startEnvoy } from "./envoy-process.ts";
 import type { EnvoyProcess } from "./envoy-process.ts";
 import { chooseAddresses, defaultRouteInterfaces } from "./host-address.ts";
+import { openHealthRecord } from "./health-record.ts";
 import { holdHostCertificate } from "./host-certificate.ts";
 import { readHostFacts } from "./host-facts.ts";
 import { loadHostIdentity } from "./host-identity.ts";
@@ -176,6 +177,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
   missingCertificates = () => certificates.missing();
 
   // What we are told.
+  const healthRecord = tasks.own(await openHealthRecord(runDir, clock, logger));
   const health = tasks.own(
     checkWorkloadHealth({
       contextOf: (workload) => ({
@@ -183,6 +185,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
         ...(execUser === undefined ? {} : { execUser }),
       }),
       onChange: () => reporter?.poke(),
+      record: healthRecord,
       clock,
       logger,
     }),

@@ -61,6 +61,8 @@ const RESTART = { baseMs: 200, maxMs: 10_000 };
 /** An Envoy that ran this long and ends is no crash loop. */
 const SETTLED_MS = 60_000;
 const LOOK_EVERY_MS = 200;
+/** So many looks in a row: one that an Envoy under load misses says nothing about what it serves. */
+const UNREADY_AFTER = 5;
 const KEPT_LINES = 20;
 
 /**
@@ -93,7 +95,12 @@ export async function startEnvoy(options: EnvoyOptions): Promise<EnvoyProcess> {
   const stopping = new AbortController();
   const { signal } = stopping;
   let status: EnvoyStatus = { phase: "starting", adopted: adoptable !== undefined, restarts: 0, lastOutput };
-  if (adoptable !== undefined) logger.info({ pid: adoptable.pid }, "an envoy of an earlier agent still serves and is adopted");
+  if (adoptable !== undefined) {
+    logger.info({ pid: adoptable.pid }, "an envoy of an earlier agent still serves and is adopted");
+    // Known before anybody is told about this host: the agent's restart is nothing that its workloads suffer from.
+    const isReady = await connectAdmin(adminSocketPath(folder, adoptable.epoch)).isReady().catch(() => false);
+    if (isReady) status = { ...status, phase: "ready", pid: adoptable.pid };
+  }
   await removeLeftovers(folder, running);
 
   const change = (next: Partial<EnvoyStatus>): void => {
@@ -115,11 +122,13 @@ export async function startEnvoy(options: EnvoyOptions): Promise<EnvoyProcess> {
   /** Follows one Envoy until it is gone or we stop. */
   const follow = async (envoy: RunningEnvoy): Promise<void> => {
     const admin = connectAdmin(adminSocketPath(folder, envoy.epoch));
-    change({ phase: "starting", pid: envoy.pid });
+    if (status.phase !== "ready" || status.pid !== envoy.pid) change({ phase: "starting", pid: envoy.pid });
+    let misses = 0;
     while (!signal.aborted && (await isRunning(envoy))) {
       const isReady = await admin.isReady().catch(() => false);
+      misses = isReady ? 0 : misses + 1;
       if (isReady) change({ phase: "ready" });
-      else if (status.phase === "ready") change({ phase: "unready" });
+      else if (status.phase === "ready" && misses >= UNREADY_AFTER) change({ phase: "unready" });
       if (isReady && superseded.length > 0) {
         const old = superseded;
         superseded = [];

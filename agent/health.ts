@@ -14,6 +14,8 @@ export interface HealthCheckOptions {
   /** Runs it once: gives the reason of a failure, or undefined. */
   readonly run: () => Promise<string | undefined>;
   readonly onChange: (health: WorkloadHealth) => void;
+  /** What an earlier check of the same probe said last; it holds until this one has a verdict. */
+  readonly initial?: WorkloadHealth;
   readonly clock: Clock;
 }
 
@@ -25,7 +27,7 @@ export interface HealthCheck extends Closable {
 /** Thresholds as Kubernetes has them: so many in a row turn the state. The first failure is none before the threshold, the first success is one. */
 export function startHealthCheck(options: HealthCheckOptions): HealthCheck {
   const { probe, run, onChange, clock } = options;
-  let health: WorkloadHealth = { state: "unknown", detail: "" };
+  let health: WorkloadHealth = options.initial ?? { state: "unknown", detail: "" };
   let successes = 0;
   let failures = 0;
   let isClosed = false;

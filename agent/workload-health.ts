@@ -3,6 +3,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Closable } from "../base/task-group.ts";
 import type { HostConfig } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { startHealthCheck } from "./health.ts";
+import type { HealthRecord } from "./health-record.ts";
 import type { HealthCheck, WorkloadHealth } from "./health.ts";
 import { parseProbe } from "./probe.ts";
 import { runProbe } from "./run-probe.ts";
@@ -12,6 +13,7 @@ export interface WorkloadHealthOptions {
   /** By the workload's name. */
   readonly contextOf: (workload: string) => ProbeContext;
   readonly onChange: () => void;
+  readonly record: HealthRecord;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -25,18 +27,24 @@ export interface WorkloadHealthChecks extends Closable {
 }
 
 export function checkWorkloadHealth(options: WorkloadHealthOptions): WorkloadHealthChecks {
-  const { contextOf, onChange, clock, logger } = options;
+  const { contextOf, onChange, record, clock, logger } = options;
   const checks = new Map<string, { readonly json: string; readonly check: HealthCheck | undefined; readonly fixed: WorkloadHealth }>();
+  // Each holds until it is known which probe the workload has, and beyond where it is the same one.
+  const earlier = new Map(record.earlier);
   const start = (name: string, json: string): void => {
     const parsed = json === "" ? undefined : parseProbe(json);
     if (parsed?.ok === false) logger.error({ workload: name, reason: parsed.error }, "the probe of this workload cannot be run");
+    const verdict = earlier.get(name);
+    earlier.delete(name);
     const check =
       parsed?.ok === true
         ? startHealthCheck({
             probe: parsed.value,
             run: () => runProbe(parsed.value, contextOf(name)),
+            ...(verdict?.probe === json ? { initial: verdict.health } : {}),
             clock,
             onChange(health) {
+              record.set(name, { probe: json, health });
               logger.info({ workload: name, ...health }, "the health of a workload changed");
               onChange();
             },
@@ -57,7 +65,7 @@ export function checkWorkloadHealth(options: WorkloadHealthOptions): WorkloadHea
     },
     get(workload) {
       const known = checks.get(workload);
-      return known?.check?.health() ?? known?.fixed;
+      return known?.check?.health() ?? known?.fixed ?? earlier.get(workload)?.health;
     },
     close() {
       for (const { check } of checks.values()) void check?.close();

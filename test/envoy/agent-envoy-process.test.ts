@@ -104,7 +104,7 @@ describe("the agent's Envoy (real)", function () {
     envoy = await startTestEnvoy(directory.path, {
       logger: { ...silentLogger, warn: (facts: unknown, text?: string) => void lines.push(text ?? String(facts)) },
     });
-    assert.equal(await ready(), pid);
+    assert.deepEqual([envoy.status().phase, envoy.status().pid], ["ready", pid], "known before anybody is told about this host");
     assert.equal(envoy.status().adopted, true);
     await waitUntil(
       async () => {

@@ -1,11 +1,25 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
+import { create } from "@bufbuild/protobuf";
+
+import { openHealthRecord } from "../../../agent/health-record.ts";
 import { startHealthCheck } from "../../../agent/health.ts";
+import type { WorkloadHealth } from "../../../agent/health.ts";
 import { parseProbe } from "../../../agent/probe.ts";
 import { runProbe } from "../../../agent/run-probe.ts";
+import { checkWorkloadHealth } from "../../../agent/workload-health.ts";
+import type { WorkloadHealthChecks } from "../../../agent/workload-health.ts";
 import type { Clock } from "../../../base/clock.ts";
+import { silentLogger } from "../../../base/logger.ts";
+import { HostConfigSchema } from "../../../proto/gen/ironmesh/agent/v1/agent_pb.js";
+import type { HostConfig } from "../../../proto/gen/ironmesh/agent/v1/agent_pb.js";
+import { createManualClock } from "../../support/manual-clock.ts";
+import { waitUntil } from "../../support/wait-until.ts";
 
 /** A clock whose timers the test fires. */
 function manualClock(): Clock & { fire(): Promise<void>; delays: number[] } {
@@ -40,6 +54,51 @@ describe("health of workloads", () => {
     assert.deepEqual(seen, ["healthy ", "unhealthy worse"]);
     assert.deepEqual(clock.delays.slice(0, 2), [7_000, 3_000]);
     await check.close();
+  });
+
+  it("goes on after a restart of the agent with the verdict of before, for the same probe", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "ironmesh-health-"));
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const clock = createManualClock();
+    const configOf = (failureThreshold: number): HostConfig =>
+      create(HostConfigSchema, { workloads: [{ name: "web", probe: JSON.stringify({ tcpSocket: { port }, periodSeconds: 1, failureThreshold }) }] });
+    const start = async (): Promise<{ readonly checks: WorkloadHealthChecks; close(): Promise<void> }> => {
+      const record = await openHealthRecord(folder, clock, silentLogger);
+      const checks = checkWorkloadHealth({ contextOf: () => ({ addresses: ["127.0.0.1"] }), onChange: () => undefined, record, clock, logger: silentLogger });
+      return {
+        checks,
+        async close() {
+          await checks.close();
+          await record.close();
+        },
+      };
+    };
+    const turned = (checks: WorkloadHealthChecks, state: WorkloadHealth["state"]): Promise<unknown> =>
+      waitUntil(
+        () => {
+          clock.advance(1_000);
+          return checks.get("web")?.state === state;
+        },
+        { what: `the workload to be ${state}`, intervalMs: 10 },
+      );
+
+    const first = await start();
+    first.checks.setProbes(configOf(2));
+    await turned(first.checks, "healthy");
+    await new Promise((resolve) => server.close(resolve));
+    await turned(first.checks, "unhealthy");
+    await first.close();
+
+    const second = await start();
+    assert.equal(second.checks.get("web")?.state, "unhealthy", "before it is known which probe it has");
+    second.checks.setProbes(configOf(2));
+    assert.equal(second.checks.get("web")?.state, "unhealthy");
+    second.checks.setProbes(configOf(3));
+    assert.equal(second.checks.get("web")?.state, "unknown", "another probe has said nothing yet");
+    await second.close();
+    rmSync(folder, { recursive: true });
   });
 
   it("fills Kubernetes' defaults and refuses two kinds at once", () => {
