@@ -85,9 +85,8 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
       // Rules of an agent before us are in force, and this very plan was confirmed.
       if (record?.capture === "active" && record.confirmed !== undefined && isDeepStrictEqual(record.confirmed, record.plan)) {
         applied = { plan: record.plan, stamp: "before" };
-        enter("active", "as the agent before left it");
         // A reboot leaves the record and takes the rules.
-        await noticeLoss();
+        if (!(await noticeLoss())) enter("active", "as the agent before left it");
       }
     }
     const want = await wanted();
@@ -125,12 +124,13 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
     enter("active");
   };
   /** Rules that are gone while Envoy could not serve what they capture: said, and applied again once it can. */
-  const noticeLoss = async (): Promise<void> => {
-    if (applied === undefined) return;
+  const noticeLoss = async (): Promise<boolean> => {
+    if (applied === undefined) return false;
     const drift = await verifyCapture(target);
-    if (drift.length === 0) return;
+    if (drift.length === 0) return false;
     applied = { plan: applied.plan, stamp: "lost" };
     enter("waiting", drift.map(({ message }) => message).join("; "));
+    return true;
   };
   const mend = async (plan: CapturePlan): Promise<void> => {
     const drift = await verifyCapture(target);
