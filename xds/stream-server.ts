@@ -68,6 +68,8 @@ export interface StreamInfo {
 export interface OpeningStream extends StreamInfo {
   /** Ends the stream as if its handler had failed with this (a GrpcError: with that status). Nothing more is sent; only the first call counts. */
   readonly end: (reason: Error) => void;
+  /** Aborted when the stream is over, however that came: whoever still decides about it need not go on. */
+  readonly signal: AbortSignal;
 }
 
 /** One living stream, for status. */
@@ -107,7 +109,8 @@ export function createStreamServer<Schema extends DescMessage, Opened extends Op
     const id = count;
     const node = nodeOf(first);
     const ending = createEnding();
-    const opened = await onOpen(stream.peer, node, { id, end: (reason) => ending.end(reason) });
+    const signal = AbortSignal.any([stream.signal, ending.signal]);
+    const opened = await onOpen(stream.peer, node, { id, end: (reason) => ending.end(reason), signal });
     if (ending.reason() !== undefined) {
       opened.onClose?.();
       throw ending.reason();
@@ -153,19 +156,24 @@ interface Ending {
   reason(): Error | undefined;
   /** Rejects with the reason. */
   readonly ended: Promise<never>;
+  /** Aborted with the reason. */
+  readonly signal: AbortSignal;
 }
 
 function createEnding(): Ending {
   const { promise: ended, reject } = Promise.withResolvers<never>();
   // The stream may be over before anybody waits for this.
   ended.catch(() => undefined);
+  const controller = new AbortController();
   let given: Error | undefined;
   return {
     ended,
+    signal: controller.signal,
     reason: () => given,
     end(reason) {
       given ??= reason;
       reject(given);
+      controller.abort(given);
     },
   };
 }

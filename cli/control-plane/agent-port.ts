@@ -1,5 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { ResourceKey } from "../../api/resource.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { GrpcHandler, Peer } from "../../base/grpc/call.ts";
 import { type BoundGrpcServer, serveGrpc, type ServerTls } from "../../base/grpc/server.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -16,6 +17,7 @@ import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer } from "../../xds/d
 import { createResource } from "../../xds/resource.ts";
 import type { Nack } from "../../xds/subscription.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
+import { firstReport } from "./first-report.ts";
 
 /** A host that lost its power says nothing: two pings without an answer end its stream. */
 const KEEPALIVE_MS = 3_000;
@@ -34,6 +36,7 @@ interface AgentPortOptions {
   readonly push: Push;
   readonly locate: (keys: readonly ResourceKey[]) => readonly Cause[];
   readonly onNack: (hostId: string, nack: Nack) => void;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -57,7 +60,7 @@ interface HostStream {
 }
 
 export async function openAgentPort(options: AgentPortOptions): Promise<AgentPort> {
-  const { listen, authority, grants, hosts, push, locate, onNack, logger } = options;
+  const { listen, authority, grants, hosts, push, locate, onNack, clock, logger } = options;
   const streams = new Map<number, HostStream>();
   const rejections = new Map<string, readonly EnvoyRejection[]>();
   const onRejections = (hostId: string, refused: readonly EnvoyRejection[]): void => {
@@ -88,7 +91,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
     for (const { caller, end } of streams.values()) if (caller.hostId === hostId) authorize(caller).catch(end);
   });
   const delta = createDeltaServer({
-    async onOpen(peer, _node, { id, end }) {
+    async onOpen(peer, _node, { id, end, signal }) {
       const caller = await identify(peer);
       const { hostId } = caller;
       // Before it is judged: a revocation at this moment is seen by one of both.
@@ -101,16 +104,19 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
       }
       const leave = hosts.connected(hostId);
       logger.info({ hostId, peer: peer.remoteAddress }, "an agent's stream opened");
-      return {
-        sets: [push.setOf(hostId), push.shared],
-        marksCompleteness: true,
-        onNack: (nack) => onNack(hostId, nack),
-        onClose() {
-          leave();
-          streams.delete(id);
-          logger.info({ hostId }, "an agent's stream ended");
-        },
+      const onClose = (): void => {
+        leave();
+        streams.delete(id);
+        logger.info({ hostId }, "an agent's stream ended");
       };
+      const own = push.setOf(hostId);
+      try {
+        await firstReport(own, hostId, { clock, signal });
+      } catch (failure) {
+        onClose();
+        throw failure;
+      }
+      return { sets: [own, push.shared], marksCompleteness: true, onNack: (nack) => onNack(hostId, nack), onClose };
     },
   });
   const handlers: Record<string, GrpcHandler> = {

@@ -131,6 +131,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
       hosts,
       push,
       locate: (keys) => locateCauses(written, keys),
+      clock,
       logger,
       onNack: (hostId, nack) => {
         if (!nack.isFinal) return;

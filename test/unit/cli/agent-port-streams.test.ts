@@ -51,7 +51,7 @@ describe("streams of the agents' port", () => {
     const grants = group.own(await followGrants({ store: ca.store, clock: ca.clock, logger: silentLogger }));
     grants.subscribe((hostId, isRevoked) => (isRevoked ? mesh.hosts.remove(hostId) : mesh.hosts.recheck(hostId)));
     const listen = [{ host: "127.0.0.1", port: 0 }];
-    port = group.own(await openAgentPort({ listen, authority: ca.ca, grants, hosts: mesh.hosts, push, locate: () => [], onNack: () => undefined, logger: silentLogger }));
+    port = group.own(await openAgentPort({ listen, authority: ca.ca, grants, hosts: mesh.hosts, push, clock: mesh.clock, locate: () => [], onNack: () => undefined, logger: silentLogger }));
     roots = (await ca.ca.trustBundle()).roots.map((root) => encodePem("CERTIFICATE", root));
   });
   afterEach(() => group.close());
@@ -79,7 +79,11 @@ describe("streams of the agents' port", () => {
     mesh.clock.advance(BATCH_MS);
   };
   const knows = ({ set }: Agent, name: string): boolean => [...set.list(TYPE_URLS.cluster)].some((cluster) => cluster.name.includes(`||${name}.`));
-  const report = (own: GrpcClient): Promise<unknown> => agentService(own).report(create(ReportRequestSchema, { hostName: "vm" }));
+  /** Without it a stream is told nothing. */
+  const report = async (own: GrpcClient): Promise<void> => {
+    await agentService(own).report(create(ReportRequestSchema, { hostName: "vm" }));
+    mesh.clock.advance(BATCH_MS);
+  };
 
   it("hears nothing of a caller without a certificate, except what joining needs", async () => {
     const stranger = client();
@@ -99,6 +103,7 @@ describe("streams of the agents' port", () => {
     const [badClient, goodClient] = [open(bad), open(good)];
     const [badAgent, goodAgent] = [startStream(badClient), startStream(goodClient)];
     await report(badClient);
+    await report(goodClient);
     await waitUntil(() => isSynced(badAgent) && isSynced(goodAgent), { what: "both streams" });
     await addService("public");
     await waitUntil(() => knows(badAgent, "public") && knows(goodAgent, "public"), { what: "what both may know" });
