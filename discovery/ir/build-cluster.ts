@@ -5,7 +5,7 @@ import type { Endpoint } from "../../model/endpoint.ts";
 import type { Service } from "../../model/service.ts";
 import { selects } from "../../model/workload.ts";
 import { buildEndpoint } from "./build-endpoint.ts";
-import type { ClusterIr, ConnectionPoolIr, LoadBalancerIr, OutlierDetectionIr, UpstreamProtocol, UpstreamTlsIr } from "./cluster.ts";
+import { type ClusterIr, type ConnectionPoolIr, DEFAULT_MIN_HEALTH_PERCENT, type LoadBalancerIr, type OutlierDetectionIr, type UpstreamProtocol, type UpstreamTlsIr } from "./cluster.ts";
 import { outboundClusterName, outboundSni, validationSecretName } from "./names.ts";
 
 type Subset = NonNullable<Specs["DestinationRule"]["subsets"]>[number];
@@ -157,7 +157,7 @@ function limit<K extends keyof ConnectionPoolIr>(key: K, value: number | undefin
   return value === undefined || value === 0 ? {} : ({ [key]: value } as { readonly [key in K]: number });
 }
 
-/** Istio's defaults for what an outlierDetection block leaves out. */
+/** Istio's defaults for what an outlierDetection block leaves out, but for `minHealthPercent`. */
 function buildOutlierDetection(settings: PortPolicy["outlierDetection"]): OutlierDetectionIr | undefined {
   if (settings === undefined) return undefined;
   const gateway = settings.consecutiveGatewayErrors;
@@ -168,7 +168,7 @@ function buildOutlierDetection(settings: PortPolicy["outlierDetection"]): Outlie
     intervalMs: optionalMs(settings.interval) ?? 10_000,
     baseEjectionTimeMs: optionalMs(settings.baseEjectionTime) ?? 30_000,
     maxEjectionPercent: settings.maxEjectionPercent || DEFAULT_MAX_EJECTION_PERCENT,
-    minHealthPercent: settings.minHealthPercent ?? 0,
+    minHealthPercent: settings.minHealthPercent ?? DEFAULT_MIN_HEALTH_PERCENT,
   };
 }
 

@@ -57,6 +57,13 @@ export interface ConnectionPoolIr {
   readonly idleTimeoutMs?: number;
 }
 
+/**
+ * Below this share of healthy endpoints all of them are tried. Istio's default
+ * is 0, never; here, when nobody is known to be well, trying beats refusing:
+ * what is known may be wrong.
+ */
+export const DEFAULT_MIN_HEALTH_PERCENT = 1;
+
 export interface OutlierDetectionIr {
   readonly consecutive5xxErrors?: number;
   readonly consecutiveGatewayErrors?: number;

@@ -9,7 +9,7 @@ import {
 } from "../../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
 import type { OutlierDetectionSchema } from "../../proto/gen/envoy/config/cluster/v3/outlier_detection_pb.js";
 import { HttpProtocolOptionsSchema } from "../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
-import type { ClusterIr, ConnectionPoolIr, OutlierDetectionIr } from "../ir/cluster.ts";
+import { type ClusterIr, type ConnectionPoolIr, DEFAULT_MIN_HEALTH_PERCENT, type OutlierDetectionIr } from "../ir/cluster.ts";
 import { ADS } from "./config-source.ts";
 import { DEAD_PEERS } from "./dead-peers.ts";
 import { duration, optionalDuration } from "./duration.ts";
@@ -47,7 +47,7 @@ function buildCluster(ir: ClusterIr): Cluster {
     ...transport(ir),
     connectTimeout: duration(ir.connectTimeoutMs),
     ...DEAD_PEERS,
-    commonLbConfig: { healthyPanicThreshold: { value: outlierDetection?.minHealthPercent ?? 0 } },
+    commonLbConfig: { healthyPanicThreshold: { value: outlierDetection?.minHealthPercent ?? DEFAULT_MIN_HEALTH_PERCENT } },
     circuitBreakers: { thresholds: [thresholds(ir.connectionPool)] },
     metadata: {
       filterMetadata: {

@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type DescMessage, fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
 import { type BoundGrpcServer, serveGrpc } from "../../base/grpc/server.ts";
 import { silentLogger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
+import type { EndpointIr } from "../../discovery/ir/cluster.ts";
+import { translateCluster } from "../../discovery/translate/cluster.ts";
+import { translateEndpoints } from "../../discovery/translate/endpoints.ts";
+import { encodeResource, type TranslatedResource } from "../../discovery/translate/resource.ts";
 import { ClusterSchema } from "../../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ListenerSchema } from "../../proto/gen/envoy/config/listener/v3/listener_pb.js";
@@ -145,6 +151,48 @@ describe("delta ADS with a real Envoy", function () {
     waitUntil(() => server.streams()[0]?.types.every(({ state }) => state === "SYNCED" || state === "NOT SENT") === true, { what: "Envoy to have acknowledged all", timeoutMs: 30_000 });
   const fill = (): void =>
     put(cluster("a"), assignment("a", port), listener("in", join(folder, "in"), "r"), table("r"), virtualHost("r/a", "a.test", "a"));
+
+  it("tries unhealthy endpoints of ours when there is no other, and only then", async () => {
+    const putTranslated = (one: TranslatedResource): void => {
+      const { typeUrl, name, bytes } = encodeResource(one);
+      put(createResource(typeUrl, name, bytes));
+    };
+    const endpoint = (of: Pick<EndpointIr, "port" | "health">): EndpointIr => ({
+      ...of,
+      address: "127.0.0.1",
+      weight: 1,
+      locality: { region: "", zone: "", subZone: "" },
+      meshed: false,
+      workload: { name: "w", namespace: "default", version: "" },
+    });
+    const nobody = createServer().listen(0, "127.0.0.1");
+    await once(nobody, "listening");
+    const { port: deadPort } = nobody.address() as AddressInfo;
+    await new Promise((resolve) => nobody.close(resolve));
+    fill();
+    putTranslated(
+      translateCluster({
+        name: "a",
+        discovery: "eds",
+        dnsEndpoints: [],
+        protocol: "http1",
+        tls: { mode: "plain" },
+        connectTimeoutMs: 1_000,
+        loadBalancer: { kind: "least-request" },
+        connectionPool: {},
+        service: { hostname: "a.test", namespace: "default", name: "a" },
+      }),
+    );
+    putTranslated(translateEndpoints({ cluster: "a", endpoints: [endpoint({ port, health: "unhealthy" })] }));
+    startEnvoy();
+    await answers("a.test", 200);
+    putTranslated(translateEndpoints({ cluster: "a", endpoints: [endpoint({ port: deadPort, health: "unhealthy" }), endpoint({ port, health: "healthy" })] }));
+    await settled();
+    const codes = new Set<number>();
+    for (let count = 0; count < 30; count += 1) codes.add(await get("a.test"));
+    assert.deepEqual([...codes], [200]);
+    assert.deepEqual(nacks, []);
+  });
 
   it("brings CDS, EDS, LDS, RDS, VHDS and SDS up, follows changes and removals, and nothing is refused", async () => {
     fill();

@@ -4,8 +4,9 @@ import type { HostReport, Refusal } from "./report.ts";
 /**
  * How sure it is that a host is there.
  * - `connected`: its agent's stream is open.
- * - `unknown`: known from before this control plane started, and not heard of
- *   yet. It gets traffic: a restart of ours is no failure of theirs.
+ * - `unknown`: known from before this control plane started, or lost together
+ *   with most others, and not back yet. It gets traffic: a restart or an outage
+ *   of ours is no failure of theirs.
  * - `suspect`: its stream is lost, for less than the grace.
  * - `gone`: lost for longer. It gets no new traffic, and is forgotten later.
  */

@@ -12,6 +12,7 @@ import { buildReportedWorkload } from "./build-workload.ts";
 import type { HostRecord, HostState, HostWorkload } from "./host-record.ts";
 import { hostKey, loadHosts } from "./host-store.ts";
 import type { StoredHost } from "./host-store.ts";
+import { Losses } from "./losses.ts";
 import type { GrantCheck, HostReport, Refusal } from "./report.ts";
 
 /** The name of the registry of enrolled hosts. */
@@ -29,7 +30,7 @@ export interface AgentsOptions {
 export interface Liveness {
   /** How long a host may be lost before it gets no new traffic. */
   readonly graceMs: number;
-  /** How long after its own start the control plane waits for hosts that it knows from before. */
+  /** How long the control plane waits for hosts that it knows from before its own start, or lost by its own fault. */
   readonly returnMs: number;
   /** How long a host that is gone stays listed. */
   readonly forgetMs: number;
@@ -82,6 +83,11 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     };
   });
   let storeFailure: RegistryFailure | undefined;
+  const losses = new Losses(liveness.graceMs);
+  /** Hosts that have a stream. */
+  let present = 0;
+  /** Most hosts were lost together, and none is there: nobody can be judged, and nobody is there to be told. */
+  let isCutOff = false;
   let isLoaded = false;
   let isReady = false;
   let isClosed = false;
@@ -93,7 +99,24 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     return host;
   }
 
+  /** A host's last stream ended. */
+  function lose(hostId: string, host: Host): void {
+    const ours = losses.note(hostId, clock.now(), present);
+    isCutOff = ours.length > 0 && present === 0;
+    enter(hostId, host, ours.length > 0 ? "unknown" : "suspect");
+    for (const id of ours) {
+      const lost = known.get(id);
+      if (lost?.state === "suspect") enter(id, lost, "unknown");
+    }
+    if (isCutOff) scheduleUnknown();
+  }
+
+  function scheduleUnknown(): void {
+    for (const [hostId, host] of known) if (host.state === "unknown") schedule(hostId, host);
+  }
+
   function enter(hostId: string, host: Host, state: HostState): void {
+    if (state === "connected" || state === "gone") losses.forget(hostId);
     if (host.state !== state) {
       const wasGone = host.state === "gone";
       host.state = state;
@@ -117,7 +140,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     host.cancelTimer();
     host.cancelTimer = () => {};
     // Before it serves, the control plane itself is the one that is away.
-    if (!isReady || isClosed || host.state === "connected") return;
+    if (!isReady || isClosed || host.state === "connected" || (isCutOff && host.state === "unknown")) return;
     if (host.state === "gone") {
       host.cancelTimer = clock.after(Math.max(0, host.since + liveness.forgetMs - clock.now()), () => remove(hostId));
       return;
@@ -171,6 +194,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     const host = known.get(hostId);
     host?.cancelTimer();
     known.delete(hostId);
+    losses.forget(hostId);
     workloads.apply((hosts.get(hostId)?.workloads ?? []).map(({ key }) => [key, undefined]));
     hosts.apply([[hostId, undefined]]);
     writer.write(hostKey(hostId), undefined);
@@ -226,14 +250,22 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
       if (isClosed) return () => {};
       const host = hostOf(hostId);
       host.streams += 1;
+      if (host.streams === 1) present += 1;
       enter(hostId, host, "connected");
+      if (isCutOff) {
+        // The network is back: from here on the others have their time to return.
+        isCutOff = false;
+        scheduleUnknown();
+      }
       let isOpen = true;
       return () => {
         if (!isOpen) return;
         isOpen = false;
         host.streams -= 1;
+        if (host.streams > 0) return;
+        present -= 1;
         // A host that was removed and came back is another one: its state is not this stream's.
-        if (host.streams === 0 && known.get(hostId) === host && !isClosed) enter(hostId, host, "suspect");
+        if (known.get(hostId) === host && !isClosed) lose(hostId, host);
       };
     },
 
@@ -242,8 +274,8 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
       const host = hostOf(hostId);
       const isNews = !isDeepStrictEqual(host.report, report);
       host.report = report;
-      // Heard of, though without a stream: its silence begins anew.
-      enter(hostId, host, host.streams > 0 ? "connected" : "suspect");
+      // Heard of, though without a stream: its silence begins anew, with as much time to come back as it had.
+      enter(hostId, host, host.streams > 0 ? "connected" : host.state === "unknown" ? "unknown" : "suspect");
       // A heartbeat that says nothing new costs no write.
       if (isNews) save(hostId, host);
       return hosts.get(hostId)?.refusals ?? [];

@@ -179,6 +179,85 @@ describe("agents registry", () => {
     await again.close();
   });
 
+  describe("when many hosts are lost", () => {
+    const HOSTS = ["h1", "h2", "h3", "h4", "h5"];
+    let lose: Map<string, () => void>;
+    const stateOf = (hostId: string): string | undefined => agents.hosts.get(hostId)?.state;
+    const healthOf = (hostId: string): string | undefined => agents.workloads.get(`hosts/${hostId}/web`)?.health;
+    const open = (count: number): void => {
+      for (const hostId of HOSTS.slice(0, count)) {
+        granted.add(`${hostId} shop/web`);
+        lose.set(hostId, agents.connected(hostId));
+        agents.report(hostId, hostReport([workloadReport({ addresses: [`10.0.0.${hostId.slice(1)}`] })]));
+      }
+    };
+    beforeEach(() => {
+      lose = new Map();
+    });
+
+    it("takes the loss of more than half within one grace for its own outage", () => {
+      open(5);
+      lose.get("h1")?.();
+      clock.advance(graceMs / 2);
+      lose.get("h2")?.();
+      assert.deepEqual(["h1", "h2"].map(stateOf), ["suspect", "suspect"]);
+      lose.get("h3")?.();
+      assert.deepEqual(["h1", "h2", "h3", "h4"].map(stateOf), ["unknown", "unknown", "unknown", "connected"]);
+      clock.advance(2 * graceMs);
+      lose.get("h4")?.();
+      assert.equal(stateOf("h4"), "unknown", "it goes where the others went");
+      clock.advance(returnMs - 2 * graceMs - 1);
+      assert.deepEqual(["h1", "h3", "h4"].map(healthOf), ["healthy", "healthy", "healthy"]);
+      clock.advance(1);
+      assert.deepEqual(["h1", "h3", "h4", "h5"].map(healthOf), ["unhealthy", "unhealthy", "healthy", "healthy"]);
+    });
+
+    it("judges nobody while nobody is there, and lets all return when the first one does", () => {
+      open(3);
+      for (const leave of lose.values()) leave();
+      clock.advance(10 * returnMs);
+      assert.deepEqual(["h1", "h2", "h3"].map(healthOf), ["healthy", "healthy", "healthy"]);
+      const again = agents.connected("h1");
+      clock.advance(returnMs - 1);
+      agents.connected("h2");
+      clock.advance(1);
+      assert.deepEqual(["h1", "h2", "h3"].map(stateOf), ["connected", "connected", "gone"]);
+      again();
+      assert.equal(stateOf("h1"), "suspect", "the outage is over");
+    });
+
+    it("judges those that are lost one after the other, or half of them, or of two", () => {
+      open(5);
+      for (const hostId of ["h1", "h2", "h3"]) {
+        lose.get(hostId)?.();
+        clock.advance(graceMs + 1);
+        assert.equal(stateOf(hostId), "gone");
+      }
+      lose.get("h4")?.();
+      lose.get("h5")?.();
+      clock.advance(graceMs);
+      assert.deepEqual(["h4", "h5"].map(stateOf), ["gone", "gone"]);
+      open(4);
+      for (const hostId of ["h1", "h2"]) lose.get(hostId)?.();
+      clock.advance(graceMs);
+      assert.deepEqual(["h1", "h2"].map(stateOf), ["gone", "gone"]);
+    });
+  });
+
+  it("gives a host that reports before its stream is back as much time as it had", async () => {
+    agents.connected("h1");
+    agents.report("h1", hostReport([workloadReport()]));
+    await agents.close();
+    const restarted = await startAgents();
+    restarted.report("h1", hostReport([workloadReport()]));
+    clock.advance(returnMs - 1);
+    assert.equal(restarted.hosts.get("h1")?.state, "unknown");
+    assert.equal(health(restarted), "healthy");
+    clock.advance(1);
+    assert.equal(health(restarted), "unhealthy");
+    await restarted.close();
+  });
+
   it("writes a report to the store once, not with every heartbeat", async () => {
     for (let beat = 0; beat < 3; beat += 1) {
       agents.report("h1", hostReport([workloadReport()]));
