@@ -4,7 +4,6 @@ import { SourceCollection } from "../../base/collection.ts";
 import type { Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import { encodePem } from "../../base/x509/pem.ts";
-import { watchTrustBundle } from "../../ca/bundle.ts";
 import { createCertificateAuthority } from "../../ca/service.ts";
 import { createCatalog } from "../../discovery/catalog/catalog.ts";
 import { VipAllocator } from "../../discovery/catalog/vip.ts";
@@ -29,6 +28,7 @@ import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
 import { logRefusedWorkloads } from "./refused-workloads.ts";
 import { openRegistry } from "./registries.ts";
+import { followTrustBundle } from "./trust-bundle.ts";
 
 /** A running control plane. Whoever started it closes it. */
 export interface BoundControlPlane {
@@ -114,13 +114,17 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
       clock,
     }),
   );
-  const bundles = tasks.own(
-    watchTrustBundle(store, (next) => {
-      trustBundles.apply([[next.trustDomain, next.roots.map((root) => encodePem("CERTIFICATE", root)).join("")]]);
-      shareTrustBundle(push, next);
+  tasks.own(
+    followTrustBundle({
+      store,
+      clock,
+      onFailure: note("the trust bundle cannot be followed"),
+      onChange(next) {
+        trustBundles.apply([[next.trustDomain, next.roots.map((root) => encodePem("CERTIFICATE", root)).join("")]]);
+        shareTrustBundle(push, next);
+      },
     }),
   );
-  bundles.done.catch(note("the trust bundle cannot be followed"));
 
   // Where it is served.
   const port = tasks.own(

@@ -1,3 +1,5 @@
+import { backoffDelay } from "../../base/backoff.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
 import { type Change, type Collection, SourceCollection } from "../../base/collection.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
@@ -8,6 +10,8 @@ import { joinEndpoints } from "./join-endpoints.ts";
 import { Names } from "./names.ts";
 import type { VipAllocator } from "./vip.ts";
 import { WorkloadIndex } from "./workload-index.ts";
+
+const VIP_RETRY = { baseMs: 500, maxMs: 30_000 };
 
 /** What all registries together say, normalized: the one truth that the mesh is configured from. */
 export interface Catalog extends Closable {
@@ -36,8 +40,9 @@ export interface CatalogOptions {
   readonly meshDomain: string;
   readonly trustDomain: string;
   readonly vips: VipAllocator;
-  /** Told when virtual addresses cannot be allocated; the services stay without. */
+  /** Told when virtual addresses cannot be allocated; the services stay without until a later attempt succeeds. */
   readonly onVipFailure: (failure: unknown) => void;
+  readonly clock?: Clock;
 }
 
 interface Claim {
@@ -47,7 +52,7 @@ interface Claim {
 
 /** Joins registries and follows them until it is closed. */
 export function createCatalog(options: CatalogOptions): Catalog {
-  const { registries, meshDomain, trustDomain, vips } = options;
+  const { registries, meshDomain, trustDomain, vips, onVipFailure, clock = systemClock } = options;
   const services = new SourceCollection<Service>();
   const endpoints = new SourceCollection<readonly Endpoint[]>();
   const workloads = new SourceCollection<Workload>();
@@ -58,6 +63,11 @@ export function createCatalog(options: CatalogOptions): Catalog {
   /** Claims by service key, by registry and id. */
   const claims = new Map<ServiceKey, Map<string, Claim>>();
   let allocation: Promise<void> = Promise.resolve();
+  /** Services whose addresses could not be allocated or released. */
+  const unsettled = new Set<ServiceKey>();
+  let vipFailures = 0;
+  let cancelVipRetry: (() => void) | undefined;
+  let isClosed = false;
 
   const ownerOf = (key: ServiceKey): Claim | undefined => sortedClaims(claims.get(key))[0];
 
@@ -175,8 +185,19 @@ export function createCatalog(options: CatalogOptions): Catalog {
         await vips.allocate(wanting);
         for (const key of released) if (ownerOf(key) === undefined) await vips.release(key);
         refreshServices(new Set(wanting));
+        if (unsettled.size === 0) vipFailures = 0;
       })
-      .catch(options.onVipFailure);
+      .catch((failure: unknown) => {
+        for (const key of [...wanting, ...released]) unsettled.add(key);
+        if (!isClosed) cancelVipRetry ??= clock.after(backoffDelay(VIP_RETRY, vipFailures++), retryAllocation);
+        onVipFailure(failure);
+      });
+  };
+  const retryAllocation = (): void => {
+    cancelVipRetry = undefined;
+    const again = new Set(unsettled);
+    unsettled.clear();
+    allocate(again);
   };
 
   const stops = registries.flatMap((registry, precedence) => [
@@ -198,6 +219,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
     findings,
     settled: () => allocation,
     async close() {
+      isClosed = true;
+      cancelVipRetry?.();
       for (const stop of stops) stop();
       await allocation;
     },

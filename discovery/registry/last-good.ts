@@ -48,7 +48,7 @@ export function keepLastGood(
   const confirmationKey = `registry-confirmed/${registry.name}`;
   const services = new SourceCollection<RegistryService>();
   let storeFailure: RegistryFailure | undefined;
-  const writer = new LatestWriter(store, (failure) => {
+  const writer = new LatestWriter(store, clock, (failure) => {
     if (failure === undefined) storeFailure = undefined;
     else storeFailure ??= { code: "MESH_REGISTRY_STORE", message: `the last good content is not saved: ${messageOf(failure)}`, since: clock.now() };
   });

@@ -73,7 +73,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   const hosts = new SourceCollection<HostRecord>();
   const known = new Map<string, Host>();
   const claims = new AddressClaims((hostId) => known.get(hostId)?.state === "gone");
-  const writer = new LatestWriter(store, (failure) => {
+  const writer = new LatestWriter(store, clock, (failure) => {
     if (failure === undefined) storeFailure = undefined;
     else storeFailure ??= {
       code: "MESH_REGISTRY_STORE",

@@ -8,6 +8,8 @@ import type { Registry, RegistryService, WorkloadTemplate } from "../../../../di
 import { createStaticRegistry } from "../../../../discovery/registry/static/registry.ts";
 import type { Workload } from "../../../../model/workload.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
+import { createFailingStore } from "../../../support/failing-store.ts";
+import { createManualClock } from "../../../support/manual-clock.ts";
 import { resource } from "../../../support/resource.ts";
 
 /** A registry whose content the test writes. */
@@ -219,6 +221,42 @@ describe("catalog", () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it("allocates and releases virtual addresses also when the store failed at first", async () => {
+    const store = createFailingStore(createMemoryStore());
+    const clock = createManualClock();
+    const failures: unknown[] = [];
+    const written = createStaticRegistry({ config, meshDomain: "mesh.internal" });
+    const vips = await VipAllocator.load({ store, ranges: ["240.240.0.0/16", "2001:2::/48"], now: () => clock.now() });
+    const own = createCatalog({ registries: [written], meshDomain: "mesh.internal", trustDomain: "mesh.internal", vips, clock, onVipFailure: (failure) => void failures.push(failure) });
+    written.start();
+    const web = resource("Service", "web", { selector: { app: "web" }, ports: [{ name: "http", port: 80 }] });
+    const db = resource("Service", "db", { selector: { app: "db" }, ports: [{ name: "http", port: 80 }] });
+    const vipsOf = (key: string): number | undefined => own.services.get(key)?.vips.length;
+    store.isBroken = true;
+    put(web);
+    await own.settled();
+    clock.advance(30_000);
+    await own.settled();
+    assert.deepEqual([failures.length, vipsOf("default/web")], [2, 0]);
+    store.isBroken = false;
+    put(db);
+    await own.settled();
+    assert.equal(vipsOf("default/db"), 2, "others need not wait");
+    clock.advance(30_000);
+    await own.settled();
+    assert.equal(vipsOf("default/web"), 2);
+    store.isBroken = true;
+    drop(web);
+    await own.settled();
+    store.isBroken = false;
+    clock.advance(30_000);
+    await own.settled();
+    const stored = (await store.list("vip/")).items.map(({ value }) => JSON.parse(value) as { service: string; releasedAt?: number });
+    assert.equal(stored.find(({ service }) => service === "default/web")?.releasedAt, clock.now());
+    await own.close();
+    await written.close();
   });
 });
 
