@@ -10,6 +10,8 @@ export interface SentResponse {
   readonly names: readonly string[];
   /** Beside `names`; empty for a removal. */
   readonly versions: readonly string[];
+  /** What it said besides: these were asked for and do not exist. */
+  readonly absent: readonly string[];
   readonly isRetry: boolean;
   readonly sentAtMs: number;
   /** The set's digest, where this response completed it. */
@@ -23,6 +25,7 @@ export interface ResponseContent {
   readonly removed: readonly string[];
   readonly names: readonly string[];
   readonly versions: readonly string[];
+  readonly absent: readonly string[];
   readonly isRetry: boolean;
 }
 
@@ -62,10 +65,11 @@ export function takeContent(subscription: Subscription, view: ResourceView, maxB
   const batch = retries.shift();
   if (batch !== undefined) {
     for (const name of batch) add(name);
-    return { frames, removed, names, versions, isRetry: true };
+    return { frames, removed, names, versions, absent: [], isRetry: true };
   }
-  for (const name of absent) {
-    absent.delete(name);
+  const missing = [...absent];
+  absent.clear();
+  for (const name of missing) {
     // A removal would leave an on-demand request for a virtual host hanging.
     if (typeUrl === TYPE_URLS.virtualHost) frames.push(encodeAbsentResource(name));
     else removed.push(name);
@@ -78,7 +82,7 @@ export function takeContent(subscription: Subscription, view: ResourceView, maxB
     if (bytes >= maxBytes) break;
     add(name);
   }
-  return { frames, removed, names, versions, isRetry: false };
+  return { frames, removed, names, versions, absent: missing, isRetry: false };
 }
 
 /** Takes all deletions of a type that deletes by itself. */
@@ -86,7 +90,7 @@ export function takeRemovals(subscription: Subscription): ResponseContent {
   const names = [...subscription.removals];
   subscription.removals.clear();
   for (const name of names) subscription.rejected.delete(name);
-  return { frames: [], removed: names, names, versions: names.map(() => ""), isRetry: false };
+  return { frames: [], removed: names, names, versions: names.map(() => ""), absent: [], isRetry: false };
 }
 
 const FIELD = { systemVersionInfo: 1, typeUrl: 4, nonce: 5, removedResources: 6 } as const;

@@ -156,7 +156,10 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
    * the culprit stands alone. It is not sent again before it changes.
    */
   const refuse = (subscription: Subscription, response: SentResponse, message: string): void => {
-    const { names, versions } = response;
+    const { names, versions, absent } = response;
+    // That something does not exist is nothing to refuse: it was lost with the rest, and is said again by itself.
+    const stillAbsent = names.length === 0 ? [] : absent.filter((name) => subscription.names.has(name) && view.get(subscription.typeUrl, name) === undefined);
+    for (const name of stillAbsent) subscription.absent.add(name);
     if (!response.isRetry) subscription.retriesLeft = MAX_RETRY_BATCHES;
     const isFinal = names.length <= 1 || subscription.retriesLeft < 2;
     if (isFinal) {
@@ -203,7 +206,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     const nonce = nonces.toString(36);
     const isComplete = wantsAll(subscription) && !hasAdditions(subscription) && subscription.removals.size === 0;
     const digest = isComplete ? view.digest(typeUrl) : "";
-    sent.set(nonce, { typeUrl, names: content.names, versions: content.versions, isRetry: content.isRetry, sentAtMs: clock.now(), digest });
+    sent.set(nonce, { typeUrl, names: content.names, versions: content.versions, absent: content.absent, isRetry: content.isRetry, sentAtMs: clock.now(), digest });
     subscription.unacknowledged += 1;
     subscription.wasSent = true;
     if (digest !== "") subscription.sentDigest = digest;

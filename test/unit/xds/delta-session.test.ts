@@ -178,6 +178,21 @@ describe("delta session", () => {
     assert.equal(session.status()[0]?.state, "SYNCED");
   });
 
+  it("says again what does not exist where that went with a refused response", () => {
+    put(resource(clusterLoadAssignment, "a", "bad"));
+    start();
+    session.receive(request(clusterLoadAssignment, { resourceNamesSubscribe: ["a", "b"], initialResourceVersions: { b: "1" } }));
+    const [refused] = take();
+    assert.ok(refused);
+    assert.equal(summary(refused), "clusterLoadAssignment +a -b");
+    ack(refused, "bad");
+    const [again] = take();
+    assert.ok(again);
+    assert.equal(summary(again), "clusterLoadAssignment -b");
+    ack(again, "whatever is said");
+    assert.deepEqual(settle(), [], "once");
+  });
+
   it("pushes virtual hosts for the tables that are subscribed, once Envoy listens for them", () => {
     put(vhdsTable("r"), vhdsTable("empty"), resource(routeConfiguration, "plain"), resource(virtualHost, "r/a"), resource(virtualHost, "other/a"));
     start();
