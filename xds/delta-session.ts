@@ -50,11 +50,13 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
   const wantsAll = (subscription: Subscription): boolean => subscription.isWildcard && !onDemandTypes.includes(subscription.typeUrl);
   const wants = (subscription: Subscription, name: string): boolean =>
     subscription.names.has(name) ||
-    (subscription.typeUrl === TYPE_URLS.virtualHost ? tables.has(routeConfigurationOf(name)) : wantsAll(subscription));
+    wantsAll(subscription) ||
+    (subscription.typeUrl === TYPE_URLS.virtualHost && tables.has(routeConfigurationOf(name)));
 
   const pushTable = (table: string): void => {
     const virtualHosts = subscriptions.get(TYPE_URLS.virtualHost);
-    if (virtualHosts === undefined) return;
+    // Whoever asked for all has them whether there is a table or not.
+    if (virtualHosts === undefined || wantsAll(virtualHosts)) return;
     let isEmpty = true;
     for (const name of view.virtualHostsOf(table)) {
       isEmpty = false;

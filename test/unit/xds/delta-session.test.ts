@@ -193,6 +193,20 @@ describe("delta session", () => {
     assert.deepEqual(settle(), [], "once");
   });
 
+  it("tells who asks for all virtual hosts of all, also while their tables are away", () => {
+    put(resource(virtualHost, "80/old", "1"), resource(virtualHost, "80/web", "1"));
+    start({ marksCompleteness: true });
+    for (const type of [routeConfiguration, virtualHost]) session.receive(request(type, { resourceNamesSubscribe: ["*"] }));
+    assert.deepEqual(settle(), ["routeConfiguration", "virtualHost +80/old +80/web"]);
+    remove([virtualHost, "80/old"]);
+    put(resource(virtualHost, "80/web", "2"));
+    assert.deepEqual(settle(), ["virtualHost +80/web -80/old"]);
+    put(vhdsTable("80"));
+    assert.deepEqual(settle(), ["routeConfiguration +80"]);
+    remove([routeConfiguration, "80"], [virtualHost, "80/web"]);
+    assert.deepEqual(settle(), ["virtualHost -80/web", "routeConfiguration -80"]);
+  });
+
   it("pushes virtual hosts for the tables that are subscribed, once Envoy listens for them", () => {
     put(vhdsTable("r"), vhdsTable("empty"), resource(routeConfiguration, "plain"), resource(virtualHost, "r/a"), resource(virtualHost, "other/a"));
     start();
