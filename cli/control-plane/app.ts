@@ -23,6 +23,7 @@ import { openAgentPort, shareTrustBundle } from "./agent-port.ts";
 import { createApi } from "./api.ts";
 import { locateCauses } from "./causes.ts";
 import { followAnalysis } from "./analysis.ts";
+import { keepCertificateRenewed } from "./certificate-renewal.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
@@ -150,11 +151,14 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
     tasks.own(await openDebugPort({ listen: { host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }, hosts, push, logger }));
     logger.warn({ plaintextXds }, "whoever is on this machine may see what proxies are told");
   }
-  const renewal = setInterval(
-    () => void port.renewCertificate().catch(note("the control plane's certificate cannot be renewed")),
-    (config.ca.controlPlaneTtlSeconds * 1_000) / 2,
+  tasks.own(
+    keepCertificateRenewed({
+      ttlMs: config.ca.controlPlaneTtlSeconds * 1_000,
+      clock,
+      renew: () => port.renewCertificate(),
+      onFailure: note("the control plane's certificate cannot be renewed"),
+    }),
   );
-  tasks.defer(() => clearInterval(renewal));
   const metrics = createMeshMetrics({ catalog, hosts, streams: () => port.streams() });
   const http = tasks.own(
     await serveHttp({
