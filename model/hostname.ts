@@ -22,6 +22,12 @@ export function resolveHost(host: string, namespace: string, meshDomain: string)
   return canonicalHostname(lower, namespace, meshDomain);
 }
 
+/** The names that can mean a host, the best first: its own, then the wildcards above it, the longest first. */
+export function* namesMeaning(host: string): Generator<string> {
+  yield host;
+  for (let dot = host.indexOf("."); dot !== -1; dot = host.indexOf(".", dot + 1)) yield `*${host.slice(dot)}`;
+}
+
 /** True where `host` is `pattern`, or lies under it when that is a wildcard (`*.example.com`). */
 export function hostMatches(pattern: string, host: string): boolean {
   if (pattern === "*" || pattern === host) return true;

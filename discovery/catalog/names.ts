@@ -1,3 +1,4 @@
+import { namesMeaning } from "../../model/hostname.ts";
 import type { ServiceKey } from "../../model/service.ts";
 
 /** The names that one service would like to go by. */
@@ -81,10 +82,8 @@ export class Names {
 
   /** The service that a name means: exactly this name, else the longest wildcard above it. */
   find(host: string): ServiceKey | undefined {
-    const exact = this.#owners.get(host);
-    if (exact !== undefined) return exact;
-    for (let dot = host.indexOf("."); dot !== -1; dot = host.indexOf(".", dot + 1)) {
-      const owner = this.#owners.get(`*${host.slice(dot)}`);
+    for (const name of namesMeaning(host)) {
+      const owner = this.#owners.get(name);
       if (owner !== undefined) return owner;
     }
     return undefined;

@@ -36,8 +36,8 @@ export interface PushSettings extends Pick<OutboundShapeIr, "vipRanges" | "unkno
 
 /** Who owns which name; of the catalog's making. */
 export interface NameTable {
-  /** The service that a host name means, canonical or alias. */
-  find(host: string): ServiceKey | undefined;
+  /** The service that has exactly this name, canonical or alias, a wildcard as it is written. */
+  ownerOf(name: string): ServiceKey | undefined;
   /** The domains that a service owns in the route table of a port, sorted. */
   domains(service: ServiceKey, port: number): readonly string[];
   /** Tells the hosts whose owner changed and the services whose domains did. */

@@ -1,6 +1,7 @@
 import type { Change } from "../../base/collection.ts";
 import type { ResourceKey } from "../../api/resource.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
+import { namesMeaning } from "../../model/hostname.ts";
 import type { Service, ServiceKey } from "../../model/service.ts";
 import type { ResourceSet } from "../../xds/resource-set.ts";
 import { buildEndpoints } from "../ir/build-endpoints.ts";
@@ -126,8 +127,13 @@ export class OutboundPush {
     const { services, endpoints, names, trustBundles, settings } = this.#inputs;
     const config = this.#config.reader(record);
     const keyOf = (host: string): ServiceKey | undefined => {
-      record(dependency.host(host));
-      return names.find(host);
+      // Also what has no owner was read: a better name that comes changes the answer.
+      for (const name of namesMeaning(host)) {
+        record(dependency.host(name));
+        const owner = names.ownerOf(name);
+        if (owner !== undefined) return owner;
+      }
+      return undefined;
     };
     const find = (host: string): Service | undefined => {
       const key = keyOf(host);

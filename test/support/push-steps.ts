@@ -5,6 +5,8 @@ import { resource } from "./resource.ts";
 
 const RULED_HOSTS = ["web", "db", "api.example.com", "*.mesh.internal"];
 
+const DESTINATIONS = [{ host: "web" }, { host: "db" }, { host: "api.example.com", port: { number: 80 } }];
+
 const port = fc.constantFrom({ name: "http", port: 80, targetPort: 8_080 }, { name: "tcp", port: 5_432 }, { name: "grpc", port: 80 }, { name: "http", port: 81 });
 const name = fc.constantFrom("web", "db");
 const written: fc.Arbitrary<AnyResource> = fc.oneof(
@@ -29,9 +31,17 @@ const written: fc.Arbitrary<AnyResource> = fc.oneof(
       endpoints: [{ address: resolution === "DNS" ? "api.example.com" : "192.0.2.1" }],
     }),
   ),
-  fc.tuple(fc.constantFrom("a", "b"), fc.constantFrom(...RULED_HOSTS), name, fc.constantFrom("1s", "2s"), fc.constantFrom("default", "mesh-system")).map(
-    ([id, host, to, timeout, namespace]) =>
-      resource("VirtualService", id, { hosts: [host], http: [{ route: [{ destination: { host: to } }], timeout }], tcp: [{ route: [{ destination: { host: to } }] }] }, { namespace }),
+  fc.constant(
+    resource("ServiceEntry", "wild", {
+      hosts: ["*.example.com"],
+      location: "MESH_EXTERNAL",
+      resolution: "NONE",
+      ports: [{ number: 80, name: "http", protocol: "HTTP" }],
+    }),
+  ),
+  fc.tuple(fc.constantFrom("a", "b"), fc.constantFrom(...RULED_HOSTS), fc.constantFrom(...DESTINATIONS), fc.constantFrom("1s", "2s"), fc.constantFrom("default", "mesh-system")).map(
+    ([id, host, destination, timeout, namespace]) =>
+      resource("VirtualService", id, { hosts: [host], http: [{ route: [{ destination }], timeout }], tcp: [{ route: [{ destination }] }] }, { namespace }),
   ),
   fc.tuple(fc.constantFrom("a", "b"), fc.constantFrom(...RULED_HOSTS), fc.subarray(["v1", "v2"]), fc.integer({ min: 1, max: 2 })).map(([id, host, versions, maxConnections]) =>
     resource("DestinationRule", id, {

@@ -54,6 +54,31 @@ describe("startPush", () => {
     await mesh.close();
   });
 
+  it("routes to a wildcard as soon as there is one for the host, and no longer", async () => {
+    const mesh = await startMesh();
+    mesh.take({ do: "write", resource: resource("Service", "web", { selector: { app: "web" }, ports: [{ name: "http", port: 80 }] }) });
+    mesh.take({ do: "write", resource: resource("VirtualService", "web", { hosts: ["web"], http: [{ route: [{ destination: { host: "api.example.com", port: { number: 80 } } }] }] }) });
+    await mesh.settled();
+    const push = startPush(mesh.inputs);
+    const clusterOf = (): string | undefined => {
+      const action = push.outboundIr("default/web")?.virtualHosts[0]?.routes[0]?.action;
+      return action?.kind === "forward" ? action.clusters[0]?.cluster : undefined;
+    };
+    const wildcard = (host: string) => resource("ServiceEntry", host.length.toString(), { hosts: [host], location: "MESH_EXTERNAL", resolution: "NONE", ports: [{ number: 80, name: "http", protocol: "HTTP" }] });
+    const after = (what: "write" | "delete", host: string): string | undefined => {
+      mesh.take({ do: what, resource: wildcard(host) });
+      mesh.clock.advance(BATCH_MS);
+      return clusterOf();
+    };
+    const nowhere = clusterOf();
+    assert.equal(after("write", "*.com"), "outbound|80||*.com");
+    assert.equal(after("write", "*.example.com"), "outbound|80||*.example.com");
+    assert.equal(after("delete", "*.example.com"), "outbound|80||*.com");
+    assert.equal(after("delete", "*.com"), nowhere);
+    await push.close();
+    await mesh.close();
+  });
+
   it("names the configuration behind a resource", async () => {
     const mesh = await startMesh();
     mesh.take({ do: "write", resource: resource("Service", "web", { selector: { app: "web" }, ports: [{ name: "http", port: 80 }] }) });
