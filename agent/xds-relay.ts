@@ -12,7 +12,7 @@ import { HostConfigSchema, NameRecordSchema, TrustBundleSchema } from "../proto/
 import type { HostConfig, NameRecord, TrustBundle } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { startDeltaClient } from "../xds/delta-client.ts";
 import type { DeltaClientState } from "../xds/delta-client.ts";
-import { createDeltaServer, DELTA_ADS_PATH } from "../xds/delta-server.ts";
+import { createDeltaServer, DELTA_ADS_PATH, MAX_DELTA_REQUEST_BYTES } from "../xds/delta-server.ts";
 import type { StreamStatus } from "../xds/stream-server.ts";
 import { createResource } from "../xds/resource.ts";
 import type { Resource } from "../xds/resource.ts";
@@ -133,7 +133,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   tasks.own(
     await serveGrpc({
       listen: { path: socketPath, mode: options.socketGroup === undefined ? 0o600 : 0o660 },
-      handlers: { [DELTA_ADS_PATH]: server.handler },
+      handlers: { [DELTA_ADS_PATH]: { ...server.handler, maxMessageBytes: MAX_DELTA_REQUEST_BYTES } },
       // Envoy speaks on one stream that is silent for days.
       limits: { idleTimeoutMs: 2 ** 31 - 1 },
       logger,

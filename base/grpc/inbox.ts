@@ -2,6 +2,8 @@ import type { Readable } from "node:stream";
 import type { Deframer } from "./deframer.ts";
 
 const HIGH_WATER_MESSAGES = 8;
+/** Large messages do not wait behind each other: beside this there is one at most. */
+const HIGH_WATER_BYTES = 4 << 20;
 
 /**
  * The messages of a stream, in order, for one reader. The stream is paused
@@ -21,6 +23,7 @@ export interface Inbox extends AsyncIterable<Uint8Array> {
 /** @param onError is told when the bytes cannot be read as messages; the inbox has failed with it already */
 export function createInbox(stream: Readable, deframer: Deframer, onError: (error: Error) => void): Inbox {
   let queue: Uint8Array[] = [];
+  let queuedBytes = 0;
   let hasEnded = false;
   /** What the end itself said: given after the messages before it. */
   let endFailure: Error | undefined;
@@ -36,6 +39,7 @@ export function createInbox(stream: Readable, deframer: Deframer, onError: (erro
     if (failure !== undefined) return;
     failure = reason;
     queue = [];
+    queuedBytes = 0;
     // What still comes is read and thrown away, so that the stream can end.
     stream.resume();
     wake();
@@ -53,8 +57,11 @@ export function createInbox(stream: Readable, deframer: Deframer, onError: (erro
 
   stream.on("data", (chunk: Buffer) =>
     guard(() => {
-      queue.push(...deframer.push(chunk));
-      if (queue.length >= HIGH_WATER_MESSAGES) stream.pause();
+      for (const message of deframer.push(chunk)) {
+        queue.push(message);
+        queuedBytes += message.length;
+      }
+      if (queue.length >= HIGH_WATER_MESSAGES || queuedBytes >= HIGH_WATER_BYTES) stream.pause();
     }),
   );
   stream.on("end", () =>
@@ -73,6 +80,7 @@ export function createInbox(stream: Readable, deframer: Deframer, onError: (erro
       if (failure !== undefined) throw failure;
       const message = queue.shift();
       if (message !== undefined) {
+        queuedBytes -= message.length;
         if (queue.length === 0 && stream.isPaused()) stream.resume();
         return message;
       }
@@ -88,7 +96,7 @@ export function createInbox(stream: Readable, deframer: Deframer, onError: (erro
     next,
     fail,
     hasEnded: () => hasEnded,
-    bufferedBytes: () => (failure === undefined ? queue.reduce((sum, { length }) => sum + length, deframer.bufferedBytes()) : 0),
+    bufferedBytes: () => (failure === undefined ? queuedBytes + deframer.bufferedBytes() : 0),
     async *[Symbol.asyncIterator]() {
       for (let message = await next(); message !== undefined; message = await next()) yield message;
     },

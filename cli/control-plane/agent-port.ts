@@ -13,7 +13,7 @@ import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts
 import { type EnvoyRejection, REPORT_PATH, reportHandler } from "../../discovery/report-rpc.ts";
 import { TrustBundleSchema } from "../../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import type { Cause } from "./causes.ts";
-import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer } from "../../xds/delta-server.ts";
+import { createDeltaServer, DELTA_ADS_PATH, type DeltaServer, MAX_DELTA_REQUEST_BYTES } from "../../xds/delta-server.ts";
 import { createResource } from "../../xds/resource.ts";
 import type { Nack } from "../../xds/subscription.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
@@ -122,7 +122,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   const handlers: Record<string, GrpcHandler> = {
     ...authorityHandlers(authority),
     [REPORT_PATH]: reportHandler({ hosts, authorize: authorizePeer, hostIdOf: async (peer) => (await identify(peer)).hostId, onRejections }),
-    [DELTA_ADS_PATH]: { ...delta.handler, authorize: authorizePeer },
+    [DELTA_ADS_PATH]: { ...delta.handler, authorize: authorizePeer, maxMessageBytes: MAX_DELTA_REQUEST_BYTES },
   };
   const servers: BoundGrpcServer[] = [];
   let tls = await serverTls(authority);

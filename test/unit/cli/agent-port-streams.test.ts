@@ -14,6 +14,7 @@ import { REPORT_PATH } from "../../../discovery/report-rpc.ts";
 import { ReportRequestSchema } from "../../../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { type DeltaClient, type DeltaClientState, startDeltaClient } from "../../../xds/delta-client.ts";
 import { DELTA_ADS_PATH } from "../../../xds/delta-server.ts";
+import { createResource } from "../../../xds/resource.ts";
 import { createResourceSet, type ResourceSet } from "../../../xds/resource-set.ts";
 import { TYPE_URLS } from "../../../xds/type-urls.ts";
 import { type CaFixture, type EnrolledHost, enrolHost, newKey, openCaFixture, type TestKey } from "../../support/ca-fixture.ts";
@@ -65,8 +66,7 @@ describe("streams of the agents' port", () => {
     certificateChain: chain.map((der) => encodePem("CERTIFICATE", der)).join(""),
     privateKey: privateKeyPem(key.privateKey),
   });
-  const startStream = (own: GrpcClient): Agent => {
-    const set = createResourceSet();
+  const startStream = (own: GrpcClient, set = createResourceSet()): Agent => {
     const states: DeltaClientState[] = [];
     const options = { client: own, types: [TYPE_URLS.cluster], set, node: () => ({ id: "host" }), backoff: { baseMs: 10, maxMs: 50 } };
     return { set, states, stream: group.own(startDeltaClient({ ...options, onState: (state) => states.push(state) })) };
@@ -148,6 +148,22 @@ describe("streams of the agents' port", () => {
     assert.equal(knows(thief, "two"), false);
     for (const message of errorsOf(thief)) assert.match(message, /^MESH_HOST_KEY_MISMATCH/u);
     assert.equal(port.streams().length, 1);
+  });
+
+  it("lets an agent come back that names more than an ordinary message has room for", async () => {
+    const host = await enrolHost(ca.ca, ["shop/web"]);
+    const own = client(() => identityOf(host.certificate, host.key));
+    await report(own);
+    // Some 4.5 MiB of names and versions.
+    const names = Array.from({ length: 14_000 }, (_, index) => `outbound|80||${"x".repeat(280)}-${index}`);
+    push.shared.update((transaction) => names.forEach((name) => transaction.upsert(createResource(TYPE_URLS.cluster, name, Buffer.alloc(0)))));
+    const first = startStream(own);
+    await waitUntil(() => isSynced(first), { what: "the first stream" });
+    await first.stream.close();
+    const again = startStream(own, first.set);
+    await waitUntil(() => isSynced(again) || errorsOf(again).length > 0, { what: "the second stream" });
+    assert.deepEqual(errorsOf(again), []);
+    assert.ok(names.every((name) => again.set.get(TYPE_URLS.cluster, name) !== undefined));
   });
 
   it("serves an agent that comes back before its old stream is noticed dead", async () => {

@@ -265,6 +265,29 @@ describe("gRPC over HTTP/2", () => {
     assert.equal((await grpc.unary("/t.T/Echo", Buffer.alloc(101))).length, 101);
   });
 
+  it("reads no further while large messages wait", async () => {
+    const goOn = Promise.withResolvers<void>();
+    let received = 0;
+    const slow: GrpcServerOptions["handlers"][string] = {
+      kind: "stream",
+      async handle({ messages }) {
+        await goOn.promise;
+        for await (const message of messages) received += message.length;
+      },
+    };
+    const server = await serve({ handlers: { ...handlers, "/t.T/Slow": slow } });
+    const grpc = client(server, { maxQueuedBytes: 64 << 20 });
+    const stream = await grpc.stream("/t.T/Slow");
+    const sent = Promise.all(Array.from({ length: 12 }, () => stream.write(Buffer.alloc(1 << 20))));
+    await waitUntil(() => server.usage().bufferedBytes >= 4 << 20, { what: "as much as may wait" });
+    for (let turn = 0; turn < 50; turn += 1) await grpc.unary("/t.T/Echo", text("meanwhile"));
+    assert.ok(server.usage().bufferedBytes <= 5 << 20, `${server.usage().bufferedBytes} bytes wait`);
+    goOn.resolve();
+    await sent;
+    stream.end();
+    await waitUntil(() => received === 12 << 20, { what: "all of it" });
+  });
+
   it("ends a stream whose first message does not come, and none that has said something", async () => {
     const server = await serve({ limits: { firstMessageTimeoutMs: 3_000 } });
     const grpc = client(server);
