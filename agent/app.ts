@@ -226,6 +226,8 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     }),
   );
   takeOwnResources();
+  // Certificates may have come while the relay started, and found nobody to give them to.
+  relay.setSecrets(secrets());
 
   // What carries the traffic.
   const running = await startEnvoy({
