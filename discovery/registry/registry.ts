@@ -63,7 +63,7 @@ export interface WorkloadTemplate {
 /** How much a registry's content can be relied on now. */
 export interface RegistryStatus {
   readonly name: string;
-  readonly kind: "static" | "hosts" | "consul";
+  readonly kind: "static" | "hosts" | "consul" | "kubernetes";
   /** True once the content was complete; it stays true while the last good content is served. */
   readonly synced: boolean;
   /** Time since the source last confirmed the content; undefined before the first time. */

@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { AnyResource } from "../../../../api/resource.ts";
 import { resourceKey } from "../../../../api/resource.ts";
 import { SourceCollection } from "../../../../base/collection.ts";
@@ -5,10 +8,13 @@ import { systemClock } from "../../../../base/clock.ts";
 import { createAgentsRegistry, LIVENESS_DEFAULTS } from "../../../../discovery/registry/agents/registry.ts";
 import { createConsulRegistry } from "../../../../discovery/registry/consul/registry.ts";
 import type { Registry, WorkloadTemplate } from "../../../../discovery/registry/registry.ts";
+import { createKubernetesRegistry } from "../../../../discovery/registry/kubernetes/registry.ts";
 import { createStaticRegistry } from "../../../../discovery/registry/static/registry.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import { FakeConsul } from "../../../fakes/consul-server.ts";
+import { FakeKubernetes } from "../../../fakes/kubernetes-server.ts";
 import { hostReport, workloadReport } from "../../../support/host-report.ts";
+import { clusterObjects } from "../../../support/kubernetes-objects.ts";
 import { describeRegistryConformance } from "../../../support/registry-conformance.ts";
 import type { RegistryWorld, SampleInstance } from "../../../support/registry-conformance.ts";
 import { resource } from "../../../support/resource.ts";
@@ -16,6 +22,8 @@ import { resource } from "../../../support/resource.ts";
 describe("static registry", () => describeRegistryConformance({ open: openStatic, numRuns: 100 }));
 describe("agents registry", () => describeRegistryConformance({ open: openAgents, numRuns: 100 }));
 describe("consul registry over the fake", () => describeRegistryConformance({ open: openConsul, numRuns: 40 }));
+
+describe("kubernetes registry over the fake", () => describeRegistryConformance({ open: openKubernetes, numRuns: 40 }));
 
 /** Services by selector, instances as WorkloadEntries; configuration is never away. */
 async function openStatic(): Promise<RegistryWorld> {
@@ -177,6 +185,49 @@ async function openConsul(): Promise<RegistryWorld> {
     async close() {
       await registry.close();
       await consul.close();
+    },
+  };
+}
+
+async function openKubernetes(): Promise<RegistryWorld> {
+  const kubernetes = await new FakeKubernetes().listen();
+  const folder = await mkdtemp(join(tmpdir(), "ironmesh-kubernetes-"));
+  const kubeconfig = join(folder, "config");
+  await writeFile(kubeconfig, kubernetes.kubeconfig());
+  const start = async (): Promise<Registry> => {
+    const registry = createKubernetesRegistry({
+      name: "kubernetes",
+      meshDomain: "mesh.internal",
+      kubeconfig,
+      clock: systemClock,
+      pacing: { pageSize: 3, resumeMs: 1, gatherMs: 5, backoff: { baseMs: 2, maxMs: 10 } },
+    });
+    registry.start();
+    return registry;
+  };
+  const registry = await start();
+  const known = new Map<string, ReturnType<typeof clusterObjects>>();
+  return {
+    registry,
+    async set(service, instances) {
+      const next = clusterObjects(service, instances);
+      const staying = new Set(next.map(({ kind, metadata }) => `${kind}/${metadata.name}`));
+      kubernetes.remove(...(known.get(service) ?? []).filter(({ kind, metadata }) => !staying.has(`${kind}/${metadata.name}`)));
+      kubernetes.put(...next);
+      known.set(service, next);
+    },
+    async disconnect() {
+      kubernetes.faults.isCut = true;
+      kubernetes.drop();
+    },
+    async reconnect() {
+      delete kubernetes.faults.isCut;
+    },
+    fresh: start,
+    async close() {
+      await registry.close();
+      await kubernetes.close();
+      await rm(folder, { recursive: true });
     },
   };
 }

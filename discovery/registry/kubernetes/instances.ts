@@ -1,0 +1,139 @@
+import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
+import { NO_LOCALITY } from "../../../model/workload.ts";
+import type { Health, Locality, Workload } from "../../../model/workload.ts";
+import type { EndpointSlice, Node, Pod, SliceEndpoint } from "./objects.ts";
+
+/** How one registry reads endpoints. */
+export interface InstanceSettings {
+  readonly registry: string;
+  readonly network: string;
+  /** Where nodes do not say where they are. */
+  readonly locality: Locality;
+}
+
+/** What endpoints refer to. */
+export interface Surroundings {
+  readonly podByUid: (uid: string) => Pod | undefined;
+  readonly nodeByName: (name: string) => Node | undefined;
+}
+
+/** An endpoint of a slice that can be called. */
+interface Found {
+  readonly slice: EndpointSlice;
+  readonly endpoint: SliceEndpoint;
+  readonly address: string;
+  /** Whose labels and service account it has: of its namespace, with this address. */
+  readonly pod: Pod | undefined;
+  readonly health: Health;
+}
+
+/**
+ * The instances behind a service, sorted by key. A pod is one instance, also
+ * where it is in several slices: they are made per address family and set of
+ * ports, and while they change an endpoint may be in two.
+ *
+ * @param slices of one service
+ * @param firstFamily whose addresses go first
+ */
+export function buildInstances(
+  slices: readonly EndpointSlice[],
+  firstFamily: string,
+  namespace: string,
+  { podByUid, nodeByName }: Surroundings,
+  settings: InstanceSettings,
+  notes: Set<string>,
+): Workload[] {
+  const groups = new Map<string, Found[]>();
+  const sorted = slices.toSorted((left, right) => (left.name < right.name ? -1 : 1));
+  for (const slice of sorted) {
+    const object = `${slice.namespace}/${slice.name}`;
+    if (slice.addressType !== "IPv4" && slice.addressType !== "IPv6") {
+      notes.add(`slice ${object} has addresses of type ${slice.addressType}: it gets no traffic`);
+      continue;
+    }
+    for (const endpoint of slice.endpoints) {
+      // Of several addresses nobody has said what the others mean.
+      const [address = ""] = endpoint.addresses;
+      if (familyOf(address) === undefined || isOwnToEachHost(address)) {
+        notes.add(`slice ${object} has the address ${JSON.stringify(address)}, which is no place that hosts can share: it gets no traffic`);
+        continue;
+      }
+      const claimed = podNamed(endpoint, slice, podByUid);
+      const isPods = claimed !== undefined && claimed.addresses.includes(address);
+      if (claimed !== undefined && !isPods) notes.add(`slice ${object} gives ${address} to the pod ${claimed.name}, which does not have it: it is not taken for that pod`);
+      const uid = claimed === undefined || isPods ? uidOf(endpoint, slice) : "";
+      const key = uid === "" ? `${settings.registry}/endpoint/${object}/${address}` : `${settings.registry}/pod/${uid}`;
+      const found = { slice, endpoint, address, pod: isPods ? claimed : undefined, health: healthOf(endpoint) };
+      groups.set(key, [...(groups.get(key) ?? []), found]);
+    }
+  }
+  if ([...groups.values()].flat().some(({ pod }) => pod?.hasSidecar)) notes.add("pods of it have an Istio sidecar: they are called in plaintext, which mode STRICT in their mesh refuses");
+  return [...groups].sort(([left], [right]) => (left < right ? -1 : 1)).map(([key, group]) => buildInstance(key, group, firstFamily, namespace, nodeByName, settings));
+}
+
+function buildInstance(key: string, group: readonly Found[], firstFamily: string, namespace: string, nodeByName: Surroundings["nodeByName"], settings: InstanceSettings): Workload {
+  // Of two slices that say different things one is about to change: the better news is believed, as kube-proxy does.
+  const [best, ...others] = group.toSorted((left, right) => HEALTH_ORDER.indexOf(left.health) - HEALTH_ORDER.indexOf(right.health)) as [Found, ...Found[]];
+  const all = [best, ...others];
+  const byFamily = Map.groupBy(all, ({ slice }) => slice.addressType);
+  const families = [...byFamily.keys()].sort((left, right) => Number(right === firstFamily) - Number(left === firstFamily) || (left < right ? -1 : 1));
+  const ports = new Map<string, number>();
+  for (const { slice } of all) {
+    for (const { name, port, protocol } of slice.ports) {
+      if (protocol === "TCP" && port !== null && port !== undefined && !ports.has(name)) ports.set(name, port);
+    }
+  }
+  const { pod, endpoint, slice, health } = best;
+  const name = pod?.name ?? endpoint.targetRef?.name ?? "";
+  const detail = detailOf(endpoint);
+  return {
+    key,
+    namespace,
+    name: name === "" ? best.address : name,
+    addresses: families.flatMap((family) => byFamily.get(family)?.[0]?.address ?? []),
+    ports: Object.fromEntries([...ports].sort(([left], [right]) => (left < right ? -1 : 1))),
+    labels: pod?.labels ?? {},
+    serviceAccount: pod?.serviceAccount ?? "",
+    locality: localityOf(endpoint, nodeByName, settings.locality),
+    network: settings.network,
+    weight: 1,
+    health,
+    ...(detail === "" ? {} : { healthDetail: detail }),
+    // Nothing of ours is in front of it.
+    meshed: false,
+    source: { registry: settings.registry, object: name === "" ? `${slice.namespace}/${slice.name}` : `${slice.namespace}/${name}` },
+  };
+}
+
+const HEALTH_ORDER: readonly Health[] = ["healthy", "draining", "unhealthy", "unknown"];
+
+/** Source: kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions */
+function healthOf({ conditions }: SliceEndpoint): Health {
+  const isReady = conditions.ready ?? true;
+  const isServing = conditions.serving ?? isReady;
+  if (conditions.terminating === true) return isServing ? "draining" : "unhealthy";
+  return isReady ? "healthy" : "unhealthy";
+}
+
+function detailOf(endpoint: SliceEndpoint): string {
+  if (endpoint.conditions.terminating === true) return "terminating";
+  return healthOf(endpoint) === "healthy" ? "" : "not ready";
+}
+
+/** Whoever may write slices could name any pod: it has to be one of the slice's own namespace. */
+function uidOf({ targetRef }: SliceEndpoint, slice: EndpointSlice): string {
+  if (targetRef === null || targetRef === undefined || targetRef.kind !== "Pod") return "";
+  return targetRef.namespace === slice.namespace || targetRef.namespace === "" ? targetRef.uid : "";
+}
+
+function podNamed(endpoint: SliceEndpoint, slice: EndpointSlice, podByUid: Surroundings["podByUid"]): Pod | undefined {
+  const pod = podByUid(uidOf(endpoint, slice));
+  return pod?.namespace === slice.namespace ? pod : undefined;
+}
+
+function localityOf({ nodeName, zone }: SliceEndpoint, nodeByName: Surroundings["nodeByName"], given: Locality): Locality {
+  const node = nodeByName(nodeName) ?? { region: "", zone: "" };
+  const nodeZone = node.zone === "" ? zone : node.zone;
+  if (node.region === "" && nodeZone === "") return given;
+  return { ...NO_LOCALITY, region: node.region === "" ? given.region : node.region, zone: nodeZone === "" ? given.zone : nodeZone };
+}

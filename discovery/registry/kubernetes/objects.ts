@@ -1,0 +1,154 @@
+import { z } from "zod";
+import { messageOf } from "../../../base/coded-error.ts";
+import { kubernetesFailure } from "./failure.ts";
+import { mustBeVersion } from "./resource-version.ts";
+
+/**
+ * What is kept of the cluster's objects: a few fields of each, and nothing of
+ * the rest (managed fields and specs are most of their size). The API leaves out
+ * or nulls what is empty, and adds fields with every version.
+ */
+
+/** An object as it was seen once. */
+export interface Seen<T> {
+  /** `NAMESPACE/NAME`, or the name of what has no namespace. */
+  readonly key: string;
+  readonly version: string;
+  /** Undefined where it is not understood. */
+  readonly value?: T;
+  /** Why it is not. */
+  readonly problem?: string;
+}
+
+const texts = z.record(z.string(), z.string()).nullish().transform((value) => value ?? {});
+const portNumber = z.number().int().min(1).max(65_535);
+const protocol = z.string().nullish().transform((value) => value ?? "TCP");
+const text = z.string().nullish().transform((value) => value ?? "");
+const list = <T extends z.ZodType>(item: T) => z.array(item).nullish().transform((value) => value ?? []);
+const flag = z.boolean().nullish().transform((value) => value ?? undefined);
+
+/** Each of them may be unknown. */
+const conditions = z.object({ ready: flag, serving: flag, terminating: flag });
+
+const metadataSchema = z.object({
+  namespace: text,
+  name: z.string().min(1),
+  uid: text,
+  resourceVersion: z.string(),
+  labels: texts,
+  annotations: texts,
+});
+
+const serviceSpec = z.object({
+  type: text,
+  externalName: text,
+  ipFamilies: list(z.string()),
+  ports: list(z.object({ name: text, protocol, port: portNumber, appProtocol: text })),
+});
+
+const sliceBody = z.object({
+  addressType: z.string(),
+  endpoints: list(
+    z.object({
+      addresses: z.array(z.string()),
+      conditions: conditions.nullish().transform((value) => value ?? { ready: undefined, serving: undefined, terminating: undefined }),
+      targetRef: z.object({ kind: text, namespace: text, name: text, uid: text }).nullish(),
+      nodeName: text,
+      zone: text,
+    }),
+  ),
+  ports: list(z.object({ name: text, protocol, port: portNumber.nullish() })),
+});
+
+const podBody = z.object({
+  spec: z.object({ serviceAccountName: text, initContainers: list(z.object({ name: z.string() })), containers: list(z.object({ name: z.string() })) }),
+  status: z.object({ podIPs: list(z.object({ ip: text })) }).nullish(),
+});
+
+export interface KubernetesService extends z.output<typeof serviceSpec> {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Of Istio's annotation; empty without it. */
+  readonly exportTo: string;
+}
+
+/** A part of a service's endpoints: of one address family, all with the same ports. */
+export interface EndpointSlice extends z.output<typeof sliceBody> {
+  readonly namespace: string;
+  readonly name: string;
+  /** `NAMESPACE/NAME` of the service; undefined where it belongs to none. */
+  readonly service: string | undefined;
+}
+
+export type SliceEndpoint = EndpointSlice["endpoints"][number];
+
+export interface Pod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly serviceAccount: string;
+  readonly addresses: readonly string[];
+  readonly hasSidecar: boolean;
+}
+
+export interface Node {
+  readonly region: string;
+  readonly zone: string;
+}
+
+type Metadata = z.output<typeof metadataSchema>;
+
+export const readService = reader((metadata, object): KubernetesService => {
+  const { namespace, name, labels, annotations } = metadata;
+  return { namespace, name, labels, exportTo: annotations["networking.istio.io/exportTo"] ?? "", ...serviceSpec.parse(object["spec"] ?? {}) };
+});
+
+export const readSlice = reader((metadata, object): EndpointSlice => {
+  const { namespace, name, labels } = metadata;
+  const owner = labels["kubernetes.io/service-name"] ?? "";
+  return { namespace, name, service: owner === "" ? undefined : `${namespace}/${owner}`, ...sliceBody.parse(object) };
+});
+
+export const readPod = reader((metadata, object): Pod => {
+  const { namespace, name, uid, labels, annotations } = metadata;
+  const { spec, status } = podBody.parse(object);
+  return {
+    namespace,
+    name,
+    uid,
+    labels,
+    serviceAccount: spec.serviceAccountName,
+    addresses: (status?.podIPs ?? []).map(({ ip }) => ip),
+    hasSidecar: annotations["sidecar.istio.io/status"] !== undefined || [...spec.initContainers, ...spec.containers].some((container) => container.name === "istio-proxy"),
+  };
+});
+
+export const readNode = reader(({ labels }): Node => ({ region: labels["topology.kubernetes.io/region"] ?? "", zone: labels["topology.kubernetes.io/zone"] ?? "" }));
+
+/** Where a list or an event stands, whatever the object is. Throws `MESH_REGISTRY_MALFORMED`. */
+export function readMetadata(object: unknown): Metadata {
+  const parsed = z.object({ metadata: metadataSchema }).safeParse(object);
+  if (!parsed.success) throw kubernetesFailure("MESH_REGISTRY_MALFORMED", `an object of kubernetes has no usable metadata: ${firstIssue(parsed.error)}`);
+  mustBeVersion(parsed.data.metadata.resourceVersion);
+  return parsed.data.metadata;
+}
+
+/** One object that is not understood does not hold the others back. */
+function reader<T>(read: (metadata: Metadata, object: Readonly<Record<string, unknown>>) => T): (object: unknown) => Seen<T> {
+  return (object) => {
+    const metadata = readMetadata(object);
+    const key = metadata.namespace === "" ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+    const version = metadata.resourceVersion;
+    try {
+      return { key, version, value: read(metadata, object as Readonly<Record<string, unknown>>) };
+    } catch (failure) {
+      return { key, version, problem: failure instanceof z.ZodError ? firstIssue(failure) : messageOf(failure) };
+    }
+  };
+}
+
+function firstIssue({ issues: [issue] }: z.ZodError): string {
+  return issue === undefined ? "" : `${issue.path.join(".")}: ${issue.message}`;
+}

@@ -1,0 +1,233 @@
+import type { Clock } from "../../../base/clock.ts";
+import { SourceCollection } from "../../../base/collection.ts";
+import type { CodedError } from "../../../base/coded-error.ts";
+import { parseLocality } from "../../../model/workload.ts";
+import type { Registry, RegistryFailure, RegistryService } from "../registry.ts";
+import { createKubernetesClient } from "./client.ts";
+import type { KubernetesAccess, KubernetesClient, KubernetesKind } from "./client.ts";
+import { followKind } from "./follow.ts";
+import type { FollowPacing, ObjectChange } from "./follow.ts";
+import { ObjectIndex } from "./object-index.ts";
+import { readMetadata, readNode, readPod, readService, readSlice } from "./objects.ts";
+import type { Seen } from "./objects.ts";
+import { buildKubernetesService, meshNamespace } from "./service.ts";
+import type { ServiceSettings } from "./service.ts";
+
+export interface KubernetesRegistryOptions extends KubernetesAccess {
+  /** As configured, unique in the mesh. */
+  readonly name: string;
+  readonly meshDomain: string;
+  /** Stands before each of the cluster's namespaces; absent: `<name>-`. */
+  readonly namespacePrefix?: string | undefined;
+  /** The cluster's namespaces to read; absent: all but the ignored ones. */
+  readonly namespaces?: readonly string[] | undefined;
+  readonly ignoredNamespaces?: readonly string[] | undefined;
+  readonly clusterDomain?: string | undefined;
+  readonly network?: string | undefined;
+  /** `region/zone` of nodes that do not say it. */
+  readonly locality?: string | undefined;
+  readonly pacing?: Partial<RegistryPacing>;
+  readonly clock: Clock;
+  /** Called once, when the first complete content is published. */
+  readonly onSynced?: () => void;
+  /** For tests; the real one is made of the access. */
+  readonly client?: KubernetesClient;
+}
+
+export interface RegistryPacing extends FollowPacing {
+  /** Changes so close together are told as one: an instance is a pod and a slice, which come by different watches. */
+  readonly gatherMs: number;
+}
+
+export const KUBERNETES_DEFAULTS = {
+  clusterDomain: "cluster.local",
+  /** The cluster's own machinery, which calls itself. */
+  ignoredNamespaces: ["kube-node-lease", "kube-public", "kube-system"],
+  pacing: {
+    pageSize: 500,
+    watchSeconds: 300,
+    // Two bookmarks and a half.
+    silenceMs: 150_000,
+    resumeMs: 1_000,
+    // Nodes are lost after 40 s without their heartbeat, and pods are written again by then.
+    resetHoldMs: 120_000,
+    backoff: { baseMs: 500, maxMs: 30_000 },
+    gatherMs: 50,
+  },
+} as const;
+
+const KINDS = {
+  services: { path: "/api/v1/services" },
+  endpointslices: { path: "/apis/discovery.k8s.io/v1/endpointslices" },
+  // Finished pods serve nothing, and a cluster may hold thousands of them.
+  pods: { path: "/api/v1/pods", fieldSelector: "status.phase!=Succeeded,status.phase!=Failed" },
+  nodes: { path: "/api/v1/nodes" },
+} as const satisfies Readonly<Record<string, KubernetesKind>>;
+
+/** The cluster's own service: the API server makes it when it has no data yet, and nobody needs further rights to see it. */
+const CLUSTER: KubernetesKind = { path: "/api/v1/namespaces/default/services", fieldSelector: "metadata.name=kubernetes" };
+
+type KindName = keyof typeof KINDS;
+
+/** How following one kind goes. */
+interface Following {
+  readonly name: KindName;
+  /** It was read once, or may not be read and is no condition. */
+  isSettled: boolean;
+  confirmedAt: number | undefined;
+  failure: RegistryFailure | undefined;
+  readonly problems: Map<string, string>;
+}
+
+/** Reads one Kubernetes cluster: its services, endpoint slices, pods and nodes, each by a list and a watch. */
+export function createKubernetesRegistry(options: KubernetesRegistryOptions): Registry {
+  const { name, clock } = options;
+  const pacing: RegistryPacing = { ...KUBERNETES_DEFAULTS.pacing, ...options.pacing };
+  const settings: ServiceSettings = {
+    registry: name,
+    meshDomain: options.meshDomain,
+    namespacePrefix: options.namespacePrefix ?? `${name}-`,
+    clusterDomain: options.clusterDomain ?? KUBERNETES_DEFAULTS.clusterDomain,
+    network: options.network ?? "",
+    locality: parseLocality(options.locality),
+  };
+  const client = options.client ?? createKubernetesClient(options, clock);
+  const only = options.namespaces === undefined ? undefined : new Set(options.namespaces);
+  const ignored = new Set(options.ignoredNamespaces ?? (only === undefined ? KUBERNETES_DEFAULTS.ignoredNamespaces : []));
+  const services = new SourceCollection<RegistryService>();
+  const index = new ObjectIndex();
+  const followings: Following[] = [];
+  /** Services to be built again; undefined once a build is due. */
+  const dirty = new Set<string>();
+  let cancelBuild: (() => void) | undefined;
+  let isPublished = false;
+  const closing = new AbortController();
+  let finished: Promise<unknown> | undefined;
+
+  const isWanted = (namespace: string): boolean => namespace === "" || (!ignored.has(namespace) && (only?.has(namespace) ?? true));
+
+  async function identify(signal: AbortSignal): Promise<string> {
+    const page = await client.list({ kind: CLUSTER, limit: 1, continueToken: "", signal });
+    const [own] = page?.items ?? [];
+    return own === undefined ? "" : readMetadata(own).uid;
+  }
+
+  function follow<T>(kind: KindName, read: (object: unknown) => Seen<T>, take: (changes: readonly ObjectChange<T>[]) => Iterable<string>): Promise<void> {
+    const following: Following = { name: kind, isSettled: false, confirmedAt: undefined, failure: undefined, problems: new Map() };
+    followings.push(following);
+    return followKind<T>(
+      {
+        client,
+        kind: KINDS[kind],
+        identify,
+        read,
+        isWanted,
+        clock,
+        pacing,
+        onContent(changes) {
+          for (const { key, seen } of changes) {
+            if (seen?.problem === undefined) following.problems.delete(key);
+            else following.problems.set(key, seen.problem);
+          }
+          for (const service of take(changes)) dirty.add(service);
+          following.isSettled = true;
+          plan();
+        },
+        onConfirmed() {
+          following.confirmedAt = clock.now();
+        },
+        onFailure(failure) {
+          following.failure = failureOf(failure, following.failure);
+          // Labels and places are worth waiting for, not doing without everything.
+          const isDispensable = kind === "pods" || kind === "nodes";
+          if (isDispensable && failure?.code === "MESH_REGISTRY_DENIED") following.isSettled = true;
+          plan();
+        },
+      },
+      closing.signal,
+    );
+  }
+
+  /** Publishes in a moment. The first content is published as a whole: no half states. */
+  function plan(): void {
+    if (cancelBuild !== undefined || closing.signal.aborted) return;
+    if (followings.some(({ isSettled }) => !isSettled)) return;
+    if (isPublished && dirty.size === 0) return;
+    cancelBuild = clock.after(isPublished ? pacing.gatherMs : 0, build);
+  }
+
+  function build(): void {
+    cancelBuild = undefined;
+    const changed = [...dirty].map((key) => [key, buildOne(key)] as const);
+    dirty.clear();
+    services.apply(changed);
+    if (isPublished) return;
+    isPublished = true;
+    options.onSynced?.();
+  }
+
+  function buildOne(key: string): RegistryService | undefined {
+    const service = index.services.get(key);
+    return service === undefined ? undefined : buildKubernetesService(service, index.slicesOf(key), index, settings);
+  }
+
+  function failureOf(failure: CodedError | undefined, before: RegistryFailure | undefined): RegistryFailure | undefined {
+    if (failure === undefined) return undefined;
+    const { code, message, hint } = failure;
+    return { code, message, ...(hint === undefined ? {} : { hint }), since: before?.since ?? clock.now() };
+  }
+
+  /** Namespaces with services whose names would be too long. */
+  function unmapped(): string[] {
+    const namespaces = new Set([...index.services.values()].map(({ namespace }) => namespace));
+    return [...namespaces].filter((namespace) => meshNamespace(namespace, settings) === undefined);
+  }
+
+  return {
+    name,
+    services,
+    // Instances belong to their services: whoever labels pods is selected by nobody outside of the cluster.
+    workloads: new SourceCollection(),
+    templates: new SourceCollection(),
+
+    start() {
+      finished ??= Promise.all([
+        follow("services", readService, (changes) => index.takeServices(changes)),
+        follow("endpointslices", readSlice, (changes) => index.takeSlices(changes)),
+        follow("pods", readPod, (changes) => index.takePods(changes)),
+        follow("nodes", readNode, (changes) => index.takeNodes(changes)),
+      ]);
+    },
+
+    status() {
+      const failed = followings.flatMap(({ failure }) => failure ?? []);
+      const [lastError] = failed;
+      // What is not known since a while counts, also where others are fresh; what was never known has no age.
+      const confirmed = followings.flatMap(({ confirmedAt }) => confirmedAt ?? []);
+      const content = [...services.entries()];
+      return {
+        name,
+        kind: "kubernetes",
+        synced: isPublished,
+        ...(isPublished && confirmed.length > 0 ? { ageMs: Math.max(0, clock.now() - Math.min(...confirmed)) } : {}),
+        ...(lastError === undefined ? {} : { lastError }),
+        services: content.length,
+        workloads: content.reduce((sum, [, { backends }]) => sum + (backends.kind === "explicit" ? backends.workloads.length : 0), 0),
+        notes: [
+          ...unmapped().map((namespace) => `namespace ${namespace} is left out: ${settings.namespacePrefix}${namespace} is longer than a DNS label`),
+          ...followings.flatMap(({ name: kind, problems }) => [...problems].map(([key, problem]) => `${kind} ${key} is left out: ${problem}`)),
+          // One cause is said once, where every kind suffers from it.
+          ...failed.slice(1).filter(({ code }) => code !== lastError?.code).map(({ message }) => message),
+          ...content.flatMap(([key, { notes }]) => notes.map((note) => `${key}: ${note}`)),
+        ].sort(),
+      };
+    },
+
+    async close() {
+      closing.abort();
+      cancelBuild?.();
+      await finished;
+      client.close();
+    },
+  };
+}
