@@ -3,6 +3,9 @@ import { meshConfigSchema } from "../../api/mesh-config.ts";
 import type { ConfigFile } from "../../base/config-file.ts";
 import { caConfigSchema } from "../../ca/config.ts";
 import { LIVENESS_DEFAULTS } from "../../discovery/registry/agents/registry.ts";
+import { KUBERNETES_DEFAULTS } from "../../discovery/registry/kubernetes/registry.ts";
+import { isHostname } from "../../model/hostname.ts";
+import { findRegistryConflicts } from "./registry-conflicts.ts";
 
 /** Every port, path and default of the control plane, with its reason, in one place. */
 export const CONTROL_PLANE_DEFAULTS = {
@@ -21,10 +24,12 @@ const hostPort = z.strictObject({
   port: z.number().int().min(0).max(65_535),
 });
 
+const registryName = (name: string) =>
+  z.string().regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, "must be a lower-case name").default(name).describe("How the registry is called in status and precedence.");
+
 const consulRegistry = z.strictObject({
   kind: z.literal("consul"),
-  name: z.string().regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, "must be a lower-case name").default("consul")
-    .describe("How the registry is called in status and precedence."),
+  name: registryName("consul"),
   address: z.string().default("http://127.0.0.1:8500").describe("http://, https:// or unix:// address of a Consul agent."),
   namespace: z.string().default("consul").describe("Namespace of the mesh that its services appear in."),
   datacenter: z.string().optional().describe("Datacenter to read; the agent's own where absent."),
@@ -32,6 +37,22 @@ const consulRegistry = z.strictObject({
   caFile: z.string().optional().describe("PEM file of the roots that the Consul agent's certificate is checked against."),
   addressTag: z.string().optional().describe("Tagged address to prefer, such as lan_ipv4 or wan."),
   ignoredServices: z.array(z.string()).optional().describe("Consul services that the mesh leaves alone."),
+});
+
+const kubernetesRegistry = z.strictObject({
+  kind: z.literal("kubernetes"),
+  name: registryName("kubernetes"),
+  kubeconfig: z.string().min(1).optional().describe("Kubeconfig of the cluster; absent: the cluster that the control plane runs in, as its pod's service account."),
+  context: z.string().min(1).optional().describe("Context of the kubeconfig; its current one where absent."),
+  tokenFile: z.string().min(1).optional().describe("File of a bearer token that goes before the kubeconfig's; read for every request."),
+  namespacePrefix: z.string().regex(/^[a-z0-9][a-z0-9-]*-$/, "must begin with a letter or digit and end with a hyphen").optional()
+    .describe("Stands before each of the cluster's namespaces to make the mesh's; the name and a hyphen where absent."),
+  namespaces: z.array(z.string().min(1)).min(1).optional().describe("The cluster's namespaces to read; all but the ignored ones where absent."),
+  ignoredNamespaces: z.array(z.string().min(1)).optional().describe("The cluster's namespaces to leave alone; kube-node-lease, kube-public and kube-system where absent."),
+  clusterDomain: z.string().refine((domain) => isHostname(domain) && !domain.startsWith("*"), "must be a DNS name in lower case").default(KUBERNETES_DEFAULTS.clusterDomain)
+    .describe("The cluster's own domain, of the native names of its services."),
+  network: z.string().optional().describe("Network of its endpoints; the mesh's own where absent."),
+  locality: z.string().optional().describe("`region/zone` of endpoints whose nodes do not say where they are."),
 });
 
 export const controlPlaneSchema = z.strictObject({
@@ -44,7 +65,7 @@ export const controlPlaneSchema = z.strictObject({
     apiSocket: z.string().default(CONTROL_PLANE_DEFAULTS.apiSocket),
   }).prefault({}),
   mesh: meshConfigSchema.prefault({}),
-  registries: z.array(z.discriminatedUnion("kind", [consulRegistry])).default([]),
+  registries: z.array(z.discriminatedUnion("kind", [consulRegistry, kubernetesRegistry])).default([]),
   ca: caConfigSchema
     .omit({ trustDomain: true, replica: true, keyFile: true })
     .extend({ keyFile: z.string().min(1).optional().describe("File of the key that seals the authority's private key and its journal; `ca.key` in stateDir unless set. There it protects from who gets state.db alone; who gets the whole of stateDir, or a backup of it, is the authority. Elsewhere, in a folder that the control plane may write to, it also protects stateDir and its backups.") })
@@ -59,7 +80,12 @@ export const controlPlaneSchema = z.strictObject({
       .describe("Port of loopback where an xDS client of any make, delta or state of the world, sees what the workload of its node id `sidecar~IP~NAME.NAMESPACE~DOMAIN` gets; off unless set."),
   }).prefault({}),
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
+}).superRefine(({ registries, mesh }, context) => {
+  for (const { index, message } of findRegistryConflicts(registries, mesh.domain)) context.addIssue({ code: "custom", path: ["registries", index], message });
 });
+
+/** One registry's configuration, parsed. */
+export type RegistryConfig = z.infer<typeof consulRegistry> | z.infer<typeof kubernetesRegistry>;
 
 /** The control plane's configuration file, parsed. */
 export type ControlPlaneConfig = z.infer<typeof controlPlaneSchema>;
