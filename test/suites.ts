@@ -1,6 +1,7 @@
 import { bootedImagePath, ensureBootedImage } from "./support/booted-image.ts";
 import { ensureConsul } from "./support/consul.ts";
 import { sweepControlGroupsAtEnd } from "./support/control-group-sweeper.ts";
+import { ensureKubernetes } from "./support/kubernetes.ts";
 
 /** One folder of tests, and what it needs around it. */
 export interface Suite {
@@ -25,12 +26,14 @@ export const SUITES: readonly Suite[] = [
   { name: "envoy", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
   { name: "hosts", testTimeoutMs: 120_000, isPrivate: true, reporter: "spec" },
   { name: "systemd", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: prepareBootedHosts },
-  { name: "peers", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: prepareConsul },
+  { name: "peers", testTimeoutMs: 180_000, isPrivate: true, reporter: "spec", prepare: preparePeers },
 ];
 
-async function prepareConsul(): Promise<void> {
+async function preparePeers(): Promise<void> {
   const found = await ensureConsul();
   if ("missing" in found) console.log(`  consul: its tests are skipped: ${found.missing}`);
+  const missing = await ensureKubernetes();
+  if (missing !== undefined) console.log(`  kubernetes: its tests are skipped: ${missing}`);
 }
 
 async function prepareBootedHosts(): Promise<void> {

@@ -1,0 +1,237 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseAllDocuments } from "yaml";
+import { systemClock } from "../../base/clock.ts";
+import { createKubernetesClient } from "../../discovery/registry/kubernetes/client.ts";
+import { createKubernetesRegistry } from "../../discovery/registry/kubernetes/registry.ts";
+import type { KubernetesRegistryOptions } from "../../discovery/registry/kubernetes/registry.ts";
+import type { Registry, RegistryService } from "../../discovery/registry/registry.ts";
+import { startCuttableRelay } from "../support/cuttable-relay.ts";
+import { KubernetesApi } from "../support/kubernetes-api.ts";
+import { clusterObjects, node, pod, service, slice } from "../support/kubernetes-objects.ts";
+import type { KubernetesObject } from "../support/kubernetes-objects.ts";
+import { kubernetesPrograms } from "../support/kubernetes.ts";
+import { describeRegistryConformance } from "../support/registry-conformance.ts";
+import { waitUntil } from "../support/wait-until.ts";
+
+const programs = kubernetesPrograms();
+/** As the shipped rights name it; the other one has none. */
+const ACCOUNT = "system:serviceaccount:ironmesh:ironmesh-registry";
+const FAST = { resumeMs: 20, gatherMs: 20, backoff: { baseMs: 20, maxMs: 500 } };
+
+(programs === undefined ? describe.skip : describe)(programs === undefined ? "kubernetes (no kube-apiserver and etcd, and no Go to build them)" : "kubernetes", () => {
+  let api: KubernetesApi;
+  let kubeconfig: string;
+  const shipped = parseAllDocuments(readFileSync(join(import.meta.dirname, "..", "..", "docs", "kubernetes", "rbac.yaml"), "utf8")).map((document) => document.toJS() as KubernetesObject);
+
+  before(async () => {
+    assert.ok(programs !== undefined);
+    api = await KubernetesApi.start(programs, { reader: ACCOUNT, stranger: "nobody" });
+    kubeconfig = await api.kubeconfig("reader");
+    await api.apply(...shipped);
+  });
+
+  after(() => api.stop());
+
+  function startedRegistry(options: Partial<KubernetesRegistryOptions> = {}): Registry {
+    const registry = createKubernetesRegistry({ name: "kubernetes", meshDomain: "mesh.internal", kubeconfig, clock: systemClock, ...options, pacing: { ...FAST, ...options.pacing } });
+    registry.start();
+    return registry;
+  }
+
+  // The API server's own service is there from the beginning.
+  const ours = { namespaces: ["default"], ignoredNamespaces: [] };
+
+  describeRegistryConformance({
+    numRuns: 4,
+    async open() {
+      const relay = await startCuttableRelay(api.port);
+      const registry = startedRegistry({ ...ours, kubeconfig: await api.kubeconfig("reader", relay.port) });
+      const known = new Map<string, readonly KubernetesObject[]>();
+      return {
+        registry,
+        async set(name, instances) {
+          const next = clusterObjects(name, instances);
+          const staying = new Set(next.map(({ kind, metadata }) => `${kind}/${metadata.name}`));
+          const gone = (known.get(name) ?? []).filter(({ kind, metadata }) => !staying.has(`${kind}/${metadata.name}`));
+          known.set(name, next);
+          await api.apply(...next);
+          await api.remove(...gone);
+        },
+        disconnect: async () => relay.cut(),
+        reconnect: async () => relay.mend(),
+        fresh: async () => startedRegistry(ours),
+        async close() {
+          await registry.close();
+          for (const objects of known.values()) await api.remove(...objects);
+          await relay.close();
+        },
+      };
+    },
+  });
+
+  it("is enough for the shipped rights, and each of them is needed", async () => {
+    await api.apply(service("web"));
+    const registry = startedRegistry();
+    const stranger = startedRegistry({ kubeconfig: await api.kubeconfig("stranger") });
+    const role = shipped.find(({ kind }) => kind === "ClusterRole");
+    assert.ok(role !== undefined);
+    try {
+      await waitUntil(() => registry.services.get("default/web") !== undefined, { what: "the service" });
+      assert.equal(registry.status().lastError, undefined);
+      await waitUntil(() => stranger.status().lastError?.code === "MESH_REGISTRY_DENIED", { what: "the stranger's denial" });
+      assert.equal(stranger.services.entries().size, 0);
+      for (const [denied, needed] of [["services", true], ["endpointslices", true], ["pods", false], ["nodes", false]] as const) {
+        for (const verb of ["list", "watch"]) {
+          await api.apply({ ...role, rules: rulesWithout(role, denied, verb) });
+          const lacking = startedRegistry();
+          await waitUntil(() => lacking.status().lastError?.code === "MESH_REGISTRY_DENIED", { what: `a denial without ${verb} of ${denied}` });
+          assert.match(lacking.status().lastError?.message ?? "", new RegExp(`cannot ${verb} resource \\"?${denied}`));
+          if (!needed) await waitUntil(() => lacking.services.get("default/web") !== undefined, { what: "services all the same" });
+          else if (verb === "list") assert.equal(lacking.status().synced, false);
+          await lacking.close();
+        }
+      }
+      await api.apply(role);
+    } finally {
+      await registry.close();
+      await stranger.close();
+      await api.remove(service("web"));
+    }
+  });
+
+  it("reads services, slices, pods and nodes as the real one writes them", async () => {
+    const webPod = pod("web-1", { addresses: ["10.1.0.1", "fd00::1"], labels: { app: "web", version: "v2" }, node: "n1" });
+    const objects = [
+      node("n1", "eu", "eu-1"),
+      webPod,
+      pod("mesh-1", { addresses: ["10.1.0.2"], annotations: { "sidecar.istio.io/status": "{}" } }),
+      service("web", {
+        ipFamilyPolicy: "RequireDualStack",
+        ipFamilies: ["IPv6", "IPv4"],
+        ports: [{ name: "http", port: 80, targetPort: "web", protocol: "TCP" }, { name: "rpc", port: 81, appProtocol: "grpc", protocol: "TCP" }, { name: "dns", port: 53, protocol: "UDP" }],
+      }),
+      ...(["IPv4", "IPv6"] as const).map((addressType) =>
+        slice(`web-${addressType.toLowerCase()}`, "web", [{ address: addressType === "IPv4" ? "10.1.0.1" : "fd00::1", pod: { name: "web-1", uid: "" }, node: "n1" }], {
+          addressType,
+          ports: [{ name: "http", port: 8_080 }, { name: "rpc", port: 8_081 }],
+        }),
+      ),
+      service("headless", { clusterIP: "None" }),
+      slice("headless-a", "headless", [{ address: "10.1.0.2", pod: { name: "mesh-1", uid: "" }, conditions: { ready: false, serving: true, terminating: true } }, { address: "10.1.0.9", zone: "eu-7" }]),
+      service("db", { type: "ExternalName", externalName: "db.example.com", ports: [{ name: "mysql", port: 3_306, protocol: "TCP" }] }),
+    ];
+    await api.apply(...objects);
+    const registry = startedRegistry();
+    try {
+      await waitUntil(() => registry.status().synced, { what: "the first content" });
+      const web = registry.services.get("default/web");
+      assert.deepEqual(web?.ports.map(({ number, protocol }) => [number, protocol]), [[80, "HTTP"], [81, "GRPC"]]);
+      assert.equal(web?.hostname, "web.kubernetes-default.svc.mesh.internal");
+      const [instance, ...others] = workloadsOf(web);
+      assert.equal(others.length, 0);
+      assert.match(instance?.key ?? "", /^kubernetes\/pod\/[0-9a-f-]{36}$/);
+      assert.deepEqual(instance?.addresses, ["fd00::1", "10.1.0.1"]);
+      assert.deepEqual(instance?.ports, { http: 8_080, rpc: 8_081 });
+      assert.deepEqual([instance?.labels["version"], instance?.serviceAccount, instance?.locality.zone], ["v2", "default", "eu-1"]);
+      const headless = registry.services.get("default/headless");
+      assert.deepEqual(workloadsOf(headless).map(({ addresses, health, locality }) => [addresses[0], health, locality.zone]), [["10.1.0.9", "healthy", "eu-7"], ["10.1.0.2", "draining", ""]]);
+      assert.match(headless?.notes.join() ?? "", /Istio sidecar/);
+      assert.equal(registry.services.get("default/db")?.resolution, "dns");
+      // A pod that has finished is gone, whatever its slice says.
+      await api.apply({ ...webPod, status: { phase: "Succeeded" } });
+      await waitUntil(() => Object.keys(workloadsOf(registry.services.get("default/web"))[0]?.labels ?? { some: "" }).length === 0, { what: "a pod without labels" });
+    } finally {
+      await registry.close();
+      await api.remove(...objects);
+    }
+  });
+
+  it("outlives an API server that stops, and takes what changed until it is reached again, also after compaction", async () => {
+    const relay = await startCuttableRelay(api.port);
+    await api.apply(...clusterObjects("kept", three), ...clusterObjects("lost", three));
+    const registry = startedRegistry({ kubeconfig: await api.kubeconfig("reader", relay.port) });
+    try {
+      await waitUntil(() => countOf(registry, "kept") === 3 && countOf(registry, "lost") === 3, { what: "the instances" });
+      await api.stopApiServer();
+      await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_UNREACHABLE", { what: "the loss" });
+      assert.equal(countOf(registry, "kept"), 3);
+      relay.cut();
+      await api.startApiServer();
+      await api.remove(...clusterObjects("lost", three), ...clusterObjects("kept", three).slice(-2));
+      await api.compact();
+      relay.mend();
+      await waitUntil(() => countOf(registry, "kept") === 2 && registry.services.get("default/lost") === undefined, { what: "what changed" });
+      await waitUntil(() => registry.status().lastError === undefined, { what: "the end of the failure" });
+    } finally {
+      await registry.close();
+      await relay.close();
+      await api.remove(...clusterObjects("kept", three));
+    }
+  });
+
+  it("hears 410 from the real one for a version that is compacted", async () => {
+    const client = createKubernetesClient({ kubeconfig }, systemClock);
+    const kind = { path: "/api/v1/services" };
+    const { signal } = new AbortController();
+    try {
+      await api.apply(service("some"));
+      const page = await client.list({ kind, limit: 1, continueToken: "", signal });
+      await api.apply(service("some", { ports: [{ name: "http", port: 81, protocol: "TCP" }] }));
+      await api.compact();
+      // Its cache of recent changes begins anew with it, so that it has to ask etcd.
+      await api.stopApiServer();
+      await api.startApiServer();
+      const end = await client.watch({ kind, version: page?.version ?? "", timeoutSeconds: 5, silenceMs: 60_000, onOpen() {}, onEvent() {}, signal });
+      assert.equal(end, "gone");
+    } finally {
+      client.close();
+      await api.remove(service("some"));
+    }
+  });
+
+  it("keeps what was there when etcd loses everything, and takes it when it is written again", async () => {
+    await api.apply(...shipped, ...clusterObjects("kept", three));
+    const registry = startedRegistry({ pacing: { resetHoldMs: 120_000 } });
+    try {
+      await waitUntil(() => countOf(registry, "kept") === 3, { what: "the instances" });
+      await api.stopApiServer();
+      await api.wipeEtcd();
+      await api.startEtcd();
+      await api.startApiServer();
+      await api.apply(...shipped);
+      await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_SHRUNK", { what: "the reset to show" });
+      assert.equal(countOf(registry, "kept"), 3);
+      await api.apply(...clusterObjects("kept", four));
+      await waitUntil(() => countOf(registry, "kept") === 4, { what: "the instances again" });
+      await waitUntil(() => registry.status().lastError === undefined, { what: "the end of the failure" });
+    } finally {
+      await registry.close();
+      await api.remove(...clusterObjects("kept", four));
+    }
+  });
+});
+
+const four = ["1", "2", "3", "4"].map((id) => ({ id, port: 80, isHealthy: true }));
+const three = four.slice(0, 3);
+
+function workloadsOf(service: RegistryService | undefined) {
+  return service?.backends.kind === "explicit" ? service.backends.workloads : [];
+}
+
+function countOf(registry: Registry, service: string): number {
+  return workloadsOf(registry.services.get(`default/${service}`)).length;
+}
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+function rulesWithout(role: KubernetesObject, resource: string, verb: string): Rule[] {
+  return (role["rules"] as readonly Rule[]).flatMap(({ apiGroups, resources, verbs }) =>
+    resources.map((one) => ({ apiGroups, resources: [one], verbs: one === resource ? verbs.filter((other) => other !== verb) : verbs })),
+  );
+}

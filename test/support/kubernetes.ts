@@ -1,0 +1,34 @@
+import { join } from "node:path";
+import { ensureGoPeer, goPeerPaths } from "./go-peer.ts";
+import type { GoPeer } from "./go-peer.ts";
+
+/** Debian's etcd-server would start a service on the machine: it is built with the API server, in the version that goes with it. */
+const KUBERNETES: GoPeer = {
+  name: "kubernetes",
+  folder: join(import.meta.dirname, "..", "peers", "tools-kubernetes"),
+  goVersion: "1.26.0",
+  cpuMinutes: 7,
+  programs: [
+    { command: "kube-apiserver", version: "1.36.3", package: "k8s.io/kubernetes/cmd/kube-apiserver" },
+    { command: "etcd", version: "3.6.8", package: "go.etcd.io/etcd/server/v3" },
+  ],
+  remedy: "install kube-apiserver and etcd (https://kubernetes.io/releases/download)",
+};
+
+/** The programs of a Kubernetes API. */
+export interface KubernetesPrograms {
+  readonly apiServer: string;
+  readonly etcd: string;
+}
+
+/** Those to run; undefined without them. */
+export function kubernetesPrograms(): KubernetesPrograms | undefined {
+  const paths = goPeerPaths(KUBERNETES);
+  return paths === undefined ? undefined : { apiServer: paths.get("kube-apiserver") ?? "", etcd: paths.get("etcd") ?? "" };
+}
+
+/** Builds them where they are missing. @returns why they are missing still */
+export async function ensureKubernetes(say?: (text: string) => void): Promise<string | undefined> {
+  const found = await ensureGoPeer(KUBERNETES, say);
+  return "missing" in found ? found.missing : undefined;
+}
