@@ -9,11 +9,12 @@ export function familyOf(address: string): AddressFamily | undefined {
 }
 
 /** Loopback, "any", link-local and multicast: RFC 6890, and RFC 5771 and 4291 for the last. */
-const OWN_TO_EACH_HOST = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::/127", "fe80::/10", "ff00::/8"];
+const OWN_TO_EACH_HOST = blockListOf(["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::/127", "fe80::/10", "ff00::/8"]);
 
 /** True for an IP address, or `localhost`, that means something else on each host, so that it is nobody's place in a mesh. */
 export function isOwnToEachHost(address: string): boolean {
-  return /^(?:.+\.)?localhost$/i.test(address) || isWithin(address, OWN_TO_EACH_HOST);
+  const family = familyOf(address);
+  return family === undefined ? /^(?:.+\.)?localhost$/i.test(address) : OWN_TO_EACH_HOST.check(address, family);
 }
 
 /** `1.2.3.4:80`, `[fd77::1]:80`. */
@@ -24,15 +25,16 @@ export function formatHostPort(address: string, port: number): string {
 /** Whether an address lies in any of some ranges, each in CIDR form or a single address; never, for what is no IP address. */
 export function isWithin(address: string, ranges: readonly string[]): boolean {
   const family = familyOf(address);
-  if (family === undefined) return false;
+  return family !== undefined && blockListOf(ranges).check(address, family);
+}
+
+function blockListOf(ranges: readonly string[]): BlockList {
   const list = new BlockList();
   for (const range of ranges) {
     const [base = "", bits] = range.split("/");
-    const rangeFamily = familyOf(base) ?? "ipv4";
-    list.addSubnet(base, bits === undefined ? WHOLE_LENGTH[rangeFamily] : Number(bits), rangeFamily);
+    const family = familyOf(base) ?? "ipv4";
+    const wholeLength = family === "ipv4" ? 32 : 128;
+    list.addSubnet(base, bits === undefined ? wholeLength : Number(bits), family);
   }
-  return list.check(address, family);
+  return list;
 }
-
-/** The length of a prefix that is a whole address. */
-const WHOLE_LENGTH: Readonly<Record<AddressFamily, number>> = { ipv4: 32, ipv6: 128 };

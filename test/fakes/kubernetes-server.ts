@@ -144,6 +144,12 @@ export class FakeKubernetes {
     this.#version += 1_000_000;
   }
 
+  /** Comes back with an older state, in which the object was not yet, under newer versions: nothing tells of it. */
+  forget(object: KubernetesObject): void {
+    this.#objects.delete(keyOf(object));
+    this.grow();
+  }
+
   /** Loses its data and counts from the beginning, as an etcd that was wiped. */
   reset(): void {
     this.#objects = new Map();

@@ -3,10 +3,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { systemClock } from "../../base/clock.ts";
+import type { EndpointView, RegistryView, ServiceView } from "../../discovery/http/api.ts";
 import { createKubernetesClient } from "../../discovery/registry/kubernetes/client.ts";
 import { createKubernetesRegistry } from "../../discovery/registry/kubernetes/registry.ts";
 import type { KubernetesRegistryOptions } from "../../discovery/registry/kubernetes/registry.ts";
 import type { Registry, RegistryService } from "../../discovery/registry/registry.ts";
+import { prepareControlPlane } from "../support/control-plane.ts";
 import { startCuttableRelay } from "../support/cuttable-relay.ts";
 import { KubernetesApi } from "../support/kubernetes-api.ts";
 import { clusterObjects, node, pod, service, slice } from "../support/kubernetes-objects.ts";
@@ -168,6 +170,38 @@ const FAST = { resumeMs: 20, gatherMs: 20, backoff: { baseMs: 20, maxMs: 500 } }
       await registry.close();
       await relay.close();
       await api.remove(...clusterObjects("kept", three));
+    }
+  });
+
+  it("is one registry beside another of the same namespaces, and its services outlive the control plane while it is away", async () => {
+    const [east, west] = [await startCuttableRelay(api.port), await startCuttableRelay(api.port)];
+    const mesh = prepareControlPlane([
+      { kind: "kubernetes", name: "east", kubeconfig: await api.kubeconfig("reader", east.port) },
+      { kind: "kubernetes", name: "west", kubeconfig: await api.kubeconfig("reader", west.port), network: "west" },
+    ]);
+    const read = async <T>(...args: readonly string[]): Promise<T> => JSON.parse(await mesh.ironmesh("get", ...args, "-o", "json")) as T;
+    const service = async (namespace: string) => (await read<ServiceView[]>("services")).find((one) => one.namespace === namespace && one.name === "web");
+    await api.apply(...clusterObjects("web", three));
+    try {
+      await mesh.start();
+      await waitUntil(async () => (await service("east-default"))?.vips.length === 2 && (await service("west-default"))?.endpoints.healthy === 3, { what: "both clusters" });
+      assert.equal((await service("west-default"))?.hostname, "web.west-default.svc.mesh.internal");
+      assert.match((await service("west-default"))?.notes.join() ?? "", /the name web\.default\.svc\.cluster\.local belongs to east-default\/web/);
+      assert.deepEqual((await service("east-default"))?.notes, []);
+      await mesh.stop();
+      east.cut();
+      await mesh.start();
+      await waitUntil(async () => (await read<RegistryView[]>("registries")).find(({ name }) => name === "east")?.error.includes("kubernetes does not answer"), { what: "the loss" });
+      await waitUntil(async () => (await service("west-default"))?.endpoints.healthy === 3, { what: "the other one" });
+      const endpoints = (await read<EndpointView[]>("endpoints")).filter(({ service }) => service === "east-default/web");
+      assert.deepEqual(endpoints.map(({ health, port, meshed }) => [health, port, meshed]), [["unknown", 80, false], ["unknown", 80, false], ["unknown", 80, false]]);
+      east.mend();
+      await waitUntil(async () => (await service("east-default"))?.endpoints.healthy === 3, { what: "its return" });
+    } finally {
+      await mesh.close();
+      await east.close();
+      await west.close();
+      await api.remove(...clusterObjects("web", three));
     }
   });
 

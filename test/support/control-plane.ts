@@ -27,7 +27,8 @@ export interface ControlPlaneFixture {
   close(): Promise<void>;
 }
 
-export function prepareControlPlane(): ControlPlaneFixture {
+/** @param registries as its configuration has them */
+export function prepareControlPlane(registries: readonly object[] = []): ControlPlaneFixture {
   const folder = mkdtempSync(join(tmpdir(), "ironmesh-control-"));
   const [configDir, stateDir, apiSocket] = [join(folder, "config"), join(folder, "control"), join(folder, "api.sock")];
   mkdirSync(configDir);
@@ -52,6 +53,7 @@ export function prepareControlPlane(): ControlPlaneFixture {
       const config = controlPlaneSchema.parse({
         configDir,
         stateDir,
+        registries,
         listen: { agents: [{ host: "127.0.0.1", port }], metrics: { host: "127.0.0.1", port: 0 }, apiSocket },
       });
       bound = await startControlPlane(config, logger);

@@ -217,6 +217,8 @@ async function openConfig({ kubeconfig, context }: KubernetesAccess): Promise<Ku
     if (context !== undefined) config.setCurrentContext(context);
     const cluster = config.getCurrentCluster();
     if (cluster === null || !URL.canParse(cluster.server)) throw new Error(`it has no cluster for the context ${JSON.stringify(config.getCurrentContext() ?? "")}`);
+    // The library's own rule, told where it can be mended.
+    if (new URL(cluster.server).protocol !== "https:" && !cluster.skipTLSVerify) throw new Error("its cluster is asked by https, or says insecure-skip-tls-verify");
   } catch (cause) {
     throw kubernetesFailure("MESH_REGISTRY_MISCONFIGURED", `the kubeconfig cannot be used: ${messageOf(cause)}`, cause, { kubeconfig });
   }

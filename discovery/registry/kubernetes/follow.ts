@@ -5,7 +5,7 @@ import { CodedError, messageOf } from "../../../base/coded-error.ts";
 import type { KubernetesClient, KubernetesKind, WatchEvent } from "./client.ts";
 import { kubernetesFailure } from "./failure.ts";
 import { readMetadata } from "./objects.ts";
-import type { Seen } from "./objects.ts";
+import type { Reader, Seen } from "./objects.ts";
 import { compareVersions } from "./resource-version.ts";
 
 /** How a cluster is asked. Milliseconds where not said otherwise. */
@@ -28,7 +28,7 @@ export interface FollowOptions<T> {
   readonly kind: KubernetesKind;
   /** What tells the cluster's data from other data: another answer is another cluster, or one that lost everything. */
   readonly identify: (signal: AbortSignal) => Promise<string>;
-  readonly read: (object: unknown) => Seen<T>;
+  readonly read: Reader<T>;
   /** Objects elsewhere are none; the empty namespace is that of what has none. */
   readonly isWanted: (namespace: string) => boolean;
   readonly clock: Clock;
@@ -82,8 +82,9 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
       let page = await client.list({ kind, limit, continueToken: "", signal });
       for (; page !== undefined; page = await client.list({ kind, limit, continueToken: page.continueToken, signal })) {
         for (const object of page.items) {
-          if (!options.isWanted(readMetadata(object).namespace)) continue;
-          const seen = options.read(object);
+          const metadata = readMetadata(object);
+          if (!options.isWanted(metadata.namespace)) continue;
+          const seen = options.read(object, metadata);
           items.set(seen.key, seen);
         }
         if (page.continueToken === "") return { version: page.version, items };
@@ -143,8 +144,9 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
     const disorder = new AbortController();
     const openedAt = clock.now();
     let hasNews = false;
-    let end: End = await client
-      .watch({
+    let end: End | undefined;
+    try {
+      end = await client.watch({
         kind,
         version,
         timeoutSeconds: Math.round(pacing.watchSeconds * (1 + Math.random())),
@@ -156,27 +158,29 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
           else disorder.abort();
         },
         signal: AbortSignal.any([signal, disorder.signal]),
-      })
-      .catch((failure: unknown) => {
-        if (disorder.signal.aborted) return "disordered";
-        throw failure;
       });
-    if (disorder.signal.aborted) end = "disordered";
-    if (end === "ended" && (hasNews || clock.now() - openedAt >= pacing.resumeMs)) attempt = 0;
+    } catch (failure) {
+      if (!disorder.signal.aborted) throw failure;
+    } finally {
+      const livedMs = clock.now() - openedAt;
+      if (livedMs >= pacing.backoff.maxMs || (end === "ended" && (hasNews || livedMs >= pacing.resumeMs))) attempt = 0;
+    }
+    if (disorder.signal.aborted || end === undefined) end = "disordered";
     if (end !== "ended") needsList = true;
     return end;
   }
 
   /** @returns false for an event that contradicts what is known */
   function take({ type, object }: WatchEvent): boolean {
-    const { namespace, resourceVersion } = readMetadata(type === "BOOKMARK" ? bookmarkOf(object) : object);
+    const metadata = readMetadata(type === "BOOKMARK" ? bookmarkOf(object) : object);
+    const { namespace, resourceVersion } = metadata;
     const isNews = position === undefined || compareVersions(resourceVersion, position) > 0;
     if (type === "BOOKMARK" || !options.isWanted(namespace)) {
       if (isNews) position = resourceVersion;
       options.onConfirmed();
       return true;
     }
-    const seen = options.read(object);
+    const seen = options.read(object, metadata);
     const held = versions.get(seen.key);
     if (!isNews) {
       // Said twice: what is there is the same, or newer, or gone.

@@ -39,6 +39,8 @@ const metadataSchema = z.object({
   annotations: texts,
 });
 
+const anyObject = z.object({ metadata: metadataSchema });
+
 const serviceSpec = z.object({
   type: text,
   externalName: text,
@@ -98,7 +100,10 @@ export interface Node {
   readonly zone: string;
 }
 
-type Metadata = z.output<typeof metadataSchema>;
+export type Metadata = z.output<typeof metadataSchema>;
+
+/** Reads an object whose metadata has been read. */
+export type Reader<T> = (object: unknown, metadata: Metadata) => Seen<T>;
 
 export const readService = reader((metadata, object): KubernetesService => {
   const { namespace, name, labels, annotations } = metadata;
@@ -129,16 +134,15 @@ export const readNode = reader(({ labels }): Node => ({ region: labels["topology
 
 /** Where a list or an event stands, whatever the object is. Throws `MESH_REGISTRY_MALFORMED`. */
 export function readMetadata(object: unknown): Metadata {
-  const parsed = z.object({ metadata: metadataSchema }).safeParse(object);
+  const parsed = anyObject.safeParse(object);
   if (!parsed.success) throw kubernetesFailure("MESH_REGISTRY_MALFORMED", `an object of kubernetes has no usable metadata: ${firstIssue(parsed.error)}`);
   mustBeVersion(parsed.data.metadata.resourceVersion);
   return parsed.data.metadata;
 }
 
 /** One object that is not understood does not hold the others back. */
-function reader<T>(read: (metadata: Metadata, object: Readonly<Record<string, unknown>>) => T): (object: unknown) => Seen<T> {
-  return (object) => {
-    const metadata = readMetadata(object);
+function reader<T>(read: (metadata: Metadata, object: Readonly<Record<string, unknown>>) => T): Reader<T> {
+  return (object, metadata) => {
     const key = metadata.namespace === "" ? metadata.name : `${metadata.namespace}/${metadata.name}`;
     const version = metadata.resourceVersion;
     try {

@@ -4,12 +4,12 @@ import type { CodedError } from "../../../base/coded-error.ts";
 import { parseLocality } from "../../../model/workload.ts";
 import type { Registry, RegistryFailure, RegistryService } from "../registry.ts";
 import { createKubernetesClient } from "./client.ts";
-import type { KubernetesAccess, KubernetesClient, KubernetesKind } from "./client.ts";
+import type { KubernetesAccess, KubernetesKind } from "./client.ts";
 import { followKind } from "./follow.ts";
 import type { FollowPacing, ObjectChange } from "./follow.ts";
 import { ObjectIndex } from "./object-index.ts";
 import { readMetadata, readNode, readPod, readService, readSlice } from "./objects.ts";
-import type { Seen } from "./objects.ts";
+import type { Reader } from "./objects.ts";
 import { buildKubernetesService, meshNamespace } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 
@@ -30,8 +30,6 @@ export interface KubernetesRegistryOptions extends KubernetesAccess {
   readonly clock: Clock;
   /** Called once, when the first complete content is published. */
   readonly onSynced?: () => void;
-  /** For tests; the real one is made of the access. */
-  readonly client?: KubernetesClient;
 }
 
 export interface RegistryPacing extends FollowPacing {
@@ -91,13 +89,13 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     network: options.network ?? "",
     locality: parseLocality(options.locality),
   };
-  const client = options.client ?? createKubernetesClient(options, clock);
+  const client = createKubernetesClient(options, clock);
   const only = options.namespaces === undefined ? undefined : new Set(options.namespaces);
   const ignored = new Set(options.ignoredNamespaces ?? (only === undefined ? KUBERNETES_DEFAULTS.ignoredNamespaces : []));
   const services = new SourceCollection<RegistryService>();
   const index = new ObjectIndex();
   const followings: Following[] = [];
-  /** Services to be built again; undefined once a build is due. */
+  /** Services to be built again. */
   const dirty = new Set<string>();
   let cancelBuild: (() => void) | undefined;
   let isPublished = false;
@@ -112,7 +110,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     return own === undefined ? "" : readMetadata(own).uid;
   }
 
-  function follow<T>(kind: KindName, read: (object: unknown) => Seen<T>, take: (changes: readonly ObjectChange<T>[]) => Iterable<string>): Promise<void> {
+  function follow<T>(kind: KindName, read: Reader<T>, take: (changes: readonly ObjectChange<T>[]) => Iterable<string>): Promise<void> {
     const following: Following = { name: kind, isSettled: false, confirmedAt: undefined, failure: undefined, problems: new Map() };
     followings.push(following);
     return followKind<T>(

@@ -163,6 +163,20 @@ describe("the kubernetes registry", () => {
     }
   });
 
+  it("reads everything anew after an outage, from which the cluster may be back with another state", async () => {
+    kubernetes.put(service("a"), service("b"));
+    const registry = open();
+    await watching();
+    const asked = kubernetes.questions.length;
+    kubernetes.faults.isCut = true;
+    kubernetes.drop();
+    await waitUntil(() => kubernetes.questions.length > asked + 10 * KIND_COUNT, { what: "every kind to fail", intervalMs: 2 });
+    kubernetes.forget(service("b"));
+    delete kubernetes.faults.isCut;
+    await waitUntil(() => registry.services.get("default/b") === undefined, { what: "the older state", intervalMs: 2, timeoutMs: 20_000 });
+    assert.notEqual(registry.services.get("default/a"), undefined);
+  });
+
   it("takes a watch that is silent for dead", async () => {
     kubernetes.put(...clusterObjects("a", instances(1)));
     kubernetes.faults.isSilent = true;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { buildKubernetesService } from "../../../../../discovery/registry/kubernetes/service.ts";
 import type { ServiceSettings } from "../../../../../discovery/registry/kubernetes/service.ts";
-import { readNode, readPod, readService, readSlice } from "../../../../../discovery/registry/kubernetes/objects.ts";
+import { readMetadata, readNode, readPod, readService, readSlice } from "../../../../../discovery/registry/kubernetes/objects.ts";
+import type { Reader } from "../../../../../discovery/registry/kubernetes/objects.ts";
 import type { RegistryService } from "../../../../../discovery/registry/registry.ts";
 import { joinEndpoints } from "../../../../../discovery/catalog/join-endpoints.ts";
 import type { Workload } from "../../../../../model/workload.ts";
@@ -168,7 +169,7 @@ describe("a kubernetes service", () => {
   it("maps the namespaces that it is exported to, and is none where its own cannot be mapped", () => {
     const web = build(cluster.service("web", {}, { annotations: { "networking.istio.io/exportTo": "., shop" } }));
     assert.deepEqual(web.exportTo, [".", "east-shop"]);
-    const far = readService(withVersion(cluster.service("web", {}, { namespace: "n".repeat(59) }))).value;
+    const far = seen(readService, cluster.service("web", {}, { namespace: "n".repeat(59) })).value;
     assert.ok(far !== undefined);
     assert.equal(buildKubernetesService(far, [], nothing, settings), undefined);
   });
@@ -177,23 +178,24 @@ describe("a kubernetes service", () => {
 const nothing = { podByUid: () => undefined, nodeByName: () => undefined };
 
 function build(service: KubernetesObject, ...others: readonly KubernetesObject[]): RegistryService {
-  const of = <T>(kind: string, read: (object: unknown) => { readonly key: string; readonly value?: T; readonly problem?: string }): [string, T][] =>
+  const of = <T>(kind: string, read: Reader<T>): [string, T][] =>
     others.filter((object) => object.kind === kind).map((object) => {
-      const { key, value, problem } = read(withVersion(object));
+      const { key, value, problem } = seen(read, object);
       assert.ok(value !== undefined, problem);
       return [key, value];
     });
   const pods = new Map(of("Pod", readPod).map(([, pod]) => [pod.uid, pod]));
   const nodes = new Map(of("Node", readNode));
-  const { value } = readService(withVersion(service));
+  const { value } = seen(readService, service);
   assert.ok(value !== undefined);
   const built = buildKubernetesService(value, of("EndpointSlice", readSlice).map(([, slice]) => slice), { podByUid: (uid) => pods.get(uid), nodeByName: (name) => nodes.get(name) }, settings);
   assert.ok(built !== undefined);
   return built;
 }
 
-function withVersion(object: KubernetesObject): unknown {
-  return { ...object, metadata: { ...object.metadata, resourceVersion: "1" } };
+function seen<T>(read: Reader<T>, object: KubernetesObject) {
+  const written = { ...object, metadata: { ...object.metadata, resourceVersion: "1" } };
+  return read(written, readMetadata(written));
 }
 
 function workloadsOf({ backends }: RegistryService): readonly Workload[] {
