@@ -179,7 +179,7 @@ export function createKubernetesClient(access: KubernetesAccess, clock: Clock): 
             if (parsed.data.type === "ERROR") {
               const { code, message } = statusSchema.catch({ code: 0, message: "" }).parse(parsed.data.object);
               if (code === 410) return "gone";
-              throw failureOfStatus(code, message);
+              throw failureOfStatus(code === 0 ? 500 : code, message);
             }
             take(onEvent, parsed.data);
           }

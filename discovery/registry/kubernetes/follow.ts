@@ -60,8 +60,8 @@ const LOSES_TRACK: ReadonlySet<string> = new Set(["MESH_REGISTRY_UNREACHABLE", "
  * Follows all objects of one kind until the signal aborts: a list, and a watch
  * from its version. The watch goes on from its last version when it ends; it is
  * listed anew when that version is gone, when the server is behind it (its data
- * is not what it was) or was away, and when the events contradict each other. What is there
- * stays while nothing better is known.
+ * is not what it was) or was away, and when the events contradict each other.
+ * What is there stays while nothing better is known.
  * Source: kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
 export async function followKind<T>(options: FollowOptions<T>, signal: AbortSignal): Promise<void> {
@@ -112,8 +112,9 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
   }
 
   /**
-   * Asks whether it is the same cluster, and for the newest version alone. A watch from one that is still to come
-   * would be silent until the cluster has caught up with it.
+   * Asks whether it is the same cluster, and for the newest version alone. A
+   * watch from one that is still to come would be silent until the cluster has
+   * caught up with it.
    */
   async function probe(): Promise<void> {
     await identify();

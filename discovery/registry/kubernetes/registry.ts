@@ -127,7 +127,8 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
             if (seen?.problem === undefined) following.problems.delete(key);
             else following.problems.set(key, seen.problem);
           }
-          for (const service of take(changes)) dirty.add(service);
+          // What is not understood any more stays as it was understood last.
+          for (const service of take(changes.filter(({ seen }) => seen?.problem === undefined))) dirty.add(service);
           following.isSettled = true;
           plan();
         },
@@ -213,7 +214,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
         workloads: content.reduce((sum, [, { backends }]) => sum + (backends.kind === "explicit" ? backends.workloads.length : 0), 0),
         notes: [
           ...unmapped().map((namespace) => `namespace ${namespace} is left out: ${settings.namespacePrefix}${namespace} is longer than a DNS label`),
-          ...followings.flatMap(({ name: kind, problems }) => [...problems].map(([key, problem]) => `${kind} ${key} is left out: ${problem}`)),
+          ...followings.flatMap(({ name: kind, problems }) => [...problems].map(([key, problem]) => `${kind} ${key} is not understood: ${problem}`)),
           // One cause is said once, where every kind suffers from it.
           ...failed.slice(1).filter(({ code }) => code !== lastError?.code).map(({ message }) => message),
           ...content.flatMap(([key, { notes }]) => notes.map((note) => `${key}: ${note}`)),

@@ -270,7 +270,12 @@ describe("the kubernetes registry", () => {
     const registry = open();
     await synced(registry);
     assert.deepEqual([...registry.services.entries().keys()].sort(), ["default/a", "shop/there"]);
-    assert.match(registry.status().notes.join("\n"), /^namespace n+ is left out: .*\nservices default\/odd is left out: ports\.0\.port/);
+    assert.match(registry.status().notes.join("\n"), /^namespace n+ is left out: .*\nservices default\/odd is not understood: ports\.0\.port/);
+    kubernetes.put(service("a", { ports: [{ port: "eighty" }] }));
+    await waitUntil(() => registry.status().notes.some((note) => note.startsWith("services default/a is not understood")), { what: "the note", intervalMs: 2 });
+    assert.deepEqual(registry.services.get("default/a")?.ports.map(({ number }) => number), [80], "as it was understood last");
+    kubernetes.remove(service("a"));
+    await waitUntil(() => registry.services.get("default/a") === undefined && registry.status().notes.length === 2, { what: "its end", intervalMs: 2 });
     const shop = open({ namespaces: ["shop"] });
     await synced(shop);
     assert.deepEqual([...shop.services.entries().keys()], ["shop/there"]);
