@@ -56,8 +56,8 @@ function blocks(section: number, count: number): readonly string[] {
   });
 
   it("2: starts the control plane", async () => {
-    // The last two are about Consul, which has tests of its own.
-    const [config = "", start = ""] = blocks(2, 4);
+    // The others are about Consul and Kubernetes, which have tests of their own.
+    const [config = "", start = ""] = blocks(2, 6);
     await write(hosts.control, "/etc/ironmesh/control-plane.yaml", config);
     await type(hosts.control, start);
     await waitUntil(async () => (await hosts.control.run("curl", ["-sf", "127.0.0.1:15014/readyz"])).code === 0, { what: "the control plane to be ready" });
