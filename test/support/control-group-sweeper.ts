@@ -5,14 +5,19 @@ export const CONTROL_GROUP_PREFIX = "ironmesh-test-";
 
 /**
  * Waits for the end of its input, which comes when whoever started it ended,
- * in whatever way; then removes groups that have become empty. A group of
- * another run has processes, and refuses.
+ * in whatever way; then removes groups that have become empty. A host of
+ * another run has processes, and keeps its groups, the empty ones among them too.
  */
 const SWEEP = `
 cat > /dev/null
 mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 0
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
-  find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup/$1*" -exec rmdir {} + 2> /dev/null && exit 0
+  left=0
+  for group in /sys/fs/cgroup/"$1"*/; do
+    [ -d "$group" ] || continue
+    if grep -q "^populated 0" "$group/cgroup.events"; then find "$group" -depth -type d -exec rmdir {} + 2> /dev/null || left=1; else left=1; fi
+  done
+  [ "$left" = 0 ] && exit 0
   sleep 0.5
 done
 `;
