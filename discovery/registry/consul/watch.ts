@@ -2,6 +2,7 @@ import { backoffDelay } from "../../../base/backoff.ts";
 import type { BackoffPolicy } from "../../../base/backoff.ts";
 import type { Clock } from "../../../base/clock.ts";
 import { CodedError, messageOf } from "../../../base/coded-error.ts";
+import { pause } from "../../../base/pause.ts";
 import type { SecretBytes } from "../../../base/secret-bytes.ts";
 import { judgeAnswer } from "./believable.ts";
 import type { Observation } from "./believable.ts";
@@ -113,17 +114,4 @@ export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSign
     }
     if (delayMs > 0) await pause(clock, delayMs, signal);
   }
-}
-
-function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      cancel();
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const cancel = clock.after(delayMs, done);
-    signal.addEventListener("abort", done, { once: true });
-    if (signal.aborted) done();
-  });
 }

@@ -2,6 +2,7 @@ import { backoffDelay } from "../../../base/backoff.ts";
 import type { BackoffPolicy } from "../../../base/backoff.ts";
 import type { Clock } from "../../../base/clock.ts";
 import { CodedError, messageOf } from "../../../base/coded-error.ts";
+import { pause } from "../../../base/pause.ts";
 import type { KubernetesClient, KubernetesKind, WatchEvent } from "./client.ts";
 import { kubernetesFailure } from "./failure.ts";
 import { readMetadata } from "./objects.ts";
@@ -226,17 +227,4 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
 function bookmarkOf(object: unknown): unknown {
   const { metadata } = (object ?? {}) as { readonly metadata?: object };
   return { metadata: { ...metadata, name: "bookmark" } };
-}
-
-function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      cancel();
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const cancel = clock.after(delayMs, done);
-    signal.addEventListener("abort", done, { once: true });
-    if (signal.aborted) done();
-  });
 }
