@@ -24,6 +24,7 @@ import { VipAllocator } from "../discovery/catalog/vip.ts";
 import { followProxyHosts } from "../discovery/proxy-hosts.ts";
 import { openForeignView } from "../discovery/push/foreign-view.ts";
 import { startPush } from "../discovery/push/push.ts";
+import { pushSettings } from "../discovery/push/settings.ts";
 import { createAgentsRegistry, LIVENESS_DEFAULTS } from "../discovery/registry/agents/registry.ts";
 import { createStaticRegistry } from "../discovery/registry/static/registry.ts";
 import { createMemoryStore } from "../store/memory.ts";
@@ -32,8 +33,6 @@ import { type ResourceView, unionOf } from "../xds/resource-set.ts";
 import { TYPE_URLS } from "../xds/type-urls.ts";
 import type { FleetAnswer, FleetRequest } from "./push-fleet.ts";
 
-/** As in the control plane. */
-const BATCH_MS = 10;
 const PORT = 8_080;
 
 const { values } = parseArgs({
@@ -111,15 +110,7 @@ const push = startPush({
   config,
   hosts: proxies.proxies,
   trustBundles,
-  settings: {
-    meshDomain: mesh.domain,
-    trustDomain: mesh.trustDomain,
-    rootNamespace: mesh.rootNamespace,
-    defaultMtls: mesh.mtls,
-    vipRanges: mesh.vipRanges,
-    unknownDestinations: "allow",
-    batchMs: BATCH_MS,
-  },
+  settings: pushSettings(mesh),
   clock: systemClock,
 });
 const buildMs = performance.now() - built;
