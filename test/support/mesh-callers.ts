@@ -54,10 +54,14 @@ export async function tcpCallersInParallel(mesh: MeshScenario, family: Family): 
       const address = String(line["upstream_local_address"]);
       // A port that was used again: one connection after the other, in both logs.
       const turn = callers.get(address)?.indexOf(line) ?? -1;
-      return { workload: line["workload"], seenAs: servers.get(address)?.[turn]?.["downstream_peer_identity"] };
+      return { workload: line["workload"], line, seenAs: servers.get(address)?.[turn]?.["downstream_peer_identity"] };
     });
-    return connections.length >= answers.length && connections.every(({ seenAs }) => seenAs !== undefined) ? connections : undefined;
+    const alone = connections.find(({ seenAs }) => seenAs === undefined);
+    if (connections.length < answers.length || alone !== undefined) {
+      throw new Error(`${connections.length} of ${answers.length} connections; without its other half: ${JSON.stringify(alone?.line)}, ${JSON.stringify(servers.get(String(alone?.line["upstream_local_address"])))}`);
+    }
+    return connections;
   }, { what: "both logs to have every connection" });
-  const seenAs = (workload: string): string[] => [...new Set((pairs ?? []).filter((pair) => pair.workload === `default/${workload}`).map((pair) => String(pair.seenAs)))].sort();
+  const seenAs = (workload: string): string[] => [...new Set(pairs.filter((pair) => pair.workload === `default/${workload}`).map((pair) => String(pair.seenAs)))].sort();
   return { web: seenAs("web"), api: seenAs("api") };
 }

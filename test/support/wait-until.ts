@@ -25,5 +25,6 @@ export async function waitUntil<T>(condition: () => T | Promise<T>, options: Wai
     }
     await sleep(intervalMs);
   }
-  throw new Error(`waited ${timeoutMs} ms in vain for ${what}`, { cause });
+  // Said in the message too: not every reporter shows causes.
+  throw new Error(`waited ${timeoutMs} ms in vain for ${what}${cause instanceof Error ? `: ${cause.message}` : ""}`, { cause });
 }
