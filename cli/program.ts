@@ -5,6 +5,7 @@ import { addAgent } from "./commands/agent.ts";
 import { addApply, addDelete } from "./commands/apply.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addControlPlane } from "./commands/control-plane.ts";
+import { addDescribe } from "./commands/describe.ts";
 import { addGet } from "./commands/get.ts";
 import { addHost } from "./commands/host.ts";
 import { addProxyConfig, addProxyStatus } from "./commands/proxy.ts";
@@ -23,6 +24,7 @@ const COMMANDS = [
   addToken,
   addHost,
   addGet,
+  addDescribe,
   addApply,
   addDelete,
   addProxyStatus,

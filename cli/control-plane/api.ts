@@ -13,6 +13,8 @@ import { toEnvoyJson } from "../../proto/json.ts";
 import { findHost } from "./host-lookup.ts";
 import type { ApiParts } from "./parts.ts";
 import { viewProxies } from "./proxy-view.ts";
+import { viewRegistry } from "./registry-view.ts";
+import { viewDescription } from "./service-description.ts";
 
 const TYPE_OF_WORD: Readonly<Record<ResourceWord, string>> = {
   listeners: TYPE_URLS.listener,
@@ -33,6 +35,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
   return {
     services: () => [...catalog.services.entries().keys()].sort().flatMap((key) => viewService(catalog, key) ?? []),
     endpoints: (word) => viewEndpoints(catalog, word),
+    describeService: (word) => viewDescription(parts, word),
     hosts: async () => {
       const identities = new Map((await authority.hosts()).map((host) => [host.hostId, host.identities]));
       return [...hosts.hosts.entries().values()].map((host) => viewHost(host, parts, identities.get(host.hostId) ?? []));
@@ -51,22 +54,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
       const resource = written.resources.get(`${kindNamed(kind)?.kind ?? kind}/${namespace}/${name}`);
       return resource === undefined ? undefined : toYaml(resource);
     },
-    registries: () =>
-      registries.map((registry) => {
-        const { name, kind, synced, services, workloads, ageMs, lastError, notes } = registry.status();
-        return {
-          name,
-          kind,
-          synced,
-          services,
-          workloads,
-          ...(ageMs === undefined ? {} : { ageSeconds: ageMs / 1_000 }),
-          error: lastError?.message ?? "",
-          hint: lastError?.hint ?? "",
-          failingSince: lastError === undefined ? "" : new Date(lastError.since).toISOString(),
-          notes,
-        };
-      }),
+    registries: () => registries.map(viewRegistry),
     proxies: () => viewProxies(parts),
     async proxyResources(word, what) {
       const hostId = await hostMeant(word);
@@ -126,7 +114,7 @@ function viewService(catalog: Catalog, key: string): ServiceView | undefined {
     vips,
     registry: source.registry,
     endpoints: { healthy: endpoints.filter(({ health }) => health === "healthy" || health === "unknown").length, total: endpoints.length },
-    notes: [...pending.map((other) => `${other.object} of ${other.registry} has the same name: it gets no traffic`), ...notes],
+    notes: [...pending.map((other) => `${other.object} of ${other.registry} has the same name: it gets no traffic unless a sameness rule joins it`), ...notes],
   };
 }
 

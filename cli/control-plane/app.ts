@@ -29,6 +29,7 @@ import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
 import { logRefusedWorkloads } from "./refused-workloads.ts";
 import { openRegistry } from "./registries.ts";
+import { samenessRule } from "./sameness.ts";
 import { followTrustBundle } from "./trust-bundle.ts";
 
 /** A running control plane. Whoever started it closes it. */
@@ -85,6 +86,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   const catalog = tasks.own(
     createCatalog({
       registries,
+      sameness: config.sameness.map(samenessRule),
       meshDomain: mesh.domain,
       trustDomain: mesh.trustDomain,
       vips,

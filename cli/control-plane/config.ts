@@ -6,6 +6,7 @@ import { LIVENESS_DEFAULTS } from "../../discovery/registry/agents/registry.ts";
 import { KUBERNETES_DEFAULTS } from "../../discovery/registry/kubernetes/registry.ts";
 import { isHostname } from "../../model/hostname.ts";
 import { findRegistryConflicts } from "./registry-conflicts.ts";
+import { findFaultsOfSameness, samenessSchema } from "./sameness.ts";
 
 /** Every port, path and default of the control plane, with its reason, in one place. */
 export const CONTROL_PLANE_DEFAULTS = {
@@ -66,6 +67,7 @@ export const controlPlaneSchema = z.strictObject({
   }).prefault({}),
   mesh: meshConfigSchema.prefault({}),
   registries: z.array(z.discriminatedUnion("kind", [consulRegistry, kubernetesRegistry])).default([]),
+  sameness: z.array(samenessSchema).default([]).describe("Which services of several registries are one. Without a rule each is a service of its own."),
   ca: caConfigSchema
     .omit({ trustDomain: true, replica: true, keyFile: true })
     .extend({ keyFile: z.string().min(1).optional().describe("File of the key that seals the authority's private key and its journal; `ca.key` in stateDir unless set. There it protects from who gets state.db alone; who gets the whole of stateDir, or a backup of it, is the authority. Elsewhere, in a folder that the control plane may write to, it also protects stateDir and its backups.") })
@@ -80,8 +82,11 @@ export const controlPlaneSchema = z.strictObject({
       .describe("Port of loopback where an xDS client of any make, delta or state of the world, sees what the workload of its node id `sidecar~IP~NAME.NAMESPACE~DOMAIN` gets; off unless set."),
   }).prefault({}),
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
-}).superRefine(({ registries, mesh }, context) => {
+}).superRefine(({ registries, sameness, mesh }, context) => {
   for (const { index, message } of findRegistryConflicts(registries, mesh.domain)) context.addIssue({ code: "custom", path: ["registries", index], message });
+  for (const [index, rule] of sameness.entries()) {
+    for (const { path, message } of findFaultsOfSameness(rule, registries)) context.addIssue({ code: "custom", path: ["sameness", index, ...path], message });
+  }
 });
 
 /** One registry's configuration, parsed. */

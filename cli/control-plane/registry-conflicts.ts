@@ -43,7 +43,8 @@ function canShareNamespace(left: NamedRegistry, right: NamedRegistry): boolean {
   return left.kind === "kubernetes" ? second.startsWith(first) : first.startsWith(second);
 }
 
-function beginningOf({ kind, name, namespace, namespacePrefix }: NamedRegistry): string {
+/** What every namespace of a registry begins with: all of it, for Consul. */
+export function beginningOf({ kind, name, namespace, namespacePrefix }: NamedRegistry): string {
   return kind === "consul" ? (namespace ?? "") : (namespacePrefix ?? `${name}-`);
 }
 

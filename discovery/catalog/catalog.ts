@@ -6,10 +6,14 @@ import type { Endpoint } from "../../model/endpoint.ts";
 import { type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
 import type { Workload } from "../../model/workload.ts";
 import type { Registry, RegistryService, WorkloadTemplate } from "../registry/registry.ts";
-import { joinEndpoints } from "./join-endpoints.ts";
+import { Claims } from "./claims.ts";
+import { describeService, type ServiceDescription } from "./describe.ts";
+import { joinEndpoints, judgeEndpoints, type ServedMember } from "./join-endpoints.ts";
+import { type JoinedService, joinServices } from "./join-services.ts";
 import { Names } from "./names.ts";
+import { createSameness, type SamenessRule } from "./sameness.ts";
+import { Selection } from "./selection.ts";
 import type { VipAllocator } from "./vip.ts";
-import { WorkloadIndex } from "./workload-index.ts";
 
 const VIP_RETRY = { baseMs: 500, maxMs: 30_000 };
 
@@ -23,6 +27,8 @@ export interface Catalog extends Closable {
   readonly names: Names;
   /** By service key: what a person should know about it. Only services with findings are in it. */
   readonly findings: Collection<ServiceFindings>;
+  /** Why a service is as it is; undefined where nobody claims the key. Computed when asked for. */
+  describe(key: ServiceKey): ServiceDescription | undefined;
   /** Resolves when the virtual addresses that are being allocated now are in the services. */
   settled(): Promise<void>;
 }
@@ -37,6 +43,8 @@ export interface ServiceFindings {
 export interface CatalogOptions {
   /** In order of precedence: of two that claim a service, the first owns it. */
   readonly registries: readonly Registry[];
+  /** Which services of several registries are one; none unless given. */
+  readonly sameness?: readonly SamenessRule[] | undefined;
   readonly meshDomain: string;
   readonly trustDomain: string;
   readonly vips: VipAllocator;
@@ -45,23 +53,18 @@ export interface CatalogOptions {
   readonly clock?: Clock;
 }
 
-interface Claim {
-  readonly precedence: number;
-  readonly service: RegistryService;
-}
-
 /** Joins registries and follows them until it is closed. */
 export function createCatalog(options: CatalogOptions): Catalog {
-  const { registries, meshDomain, trustDomain, vips, onVipFailure, clock = systemClock } = options;
+  const { registries, sameness = [], meshDomain, trustDomain, vips, onVipFailure, clock = systemClock } = options;
   const services = new SourceCollection<Service>();
   const endpoints = new SourceCollection<readonly Endpoint[]>();
   const workloads = new SourceCollection<Workload>();
   const findings = new SourceCollection<ServiceFindings>();
   const names = new Names();
-  const index = new WorkloadIndex<Workload>();
-  const groups = new WorkloadIndex<WorkloadTemplate>();
-  /** Claims by service key, by registry and id. */
-  const claims = new Map<ServiceKey, Map<string, Claim>>();
+  const claims = new Claims(createSameness(sameness));
+  const selection = new Selection();
+  /** The service that each claim counts for, by the claim's id. */
+  const keys = new Map<string, ServiceKey>();
   let allocation: Promise<void> = Promise.resolve();
   /** Services whose addresses could not be allocated or released. */
   const unsettled = new Set<ServiceKey>();
@@ -69,59 +72,67 @@ export function createCatalog(options: CatalogOptions): Catalog {
   let cancelVipRetry: (() => void) | undefined;
   let isClosed = false;
 
-  const ownerOf = (key: ServiceKey): Claim | undefined => sortedClaims(claims.get(key))[0];
-
-  const takeServices = (precedence: number, changes: readonly Change<RegistryService>[]): void => {
+  const takeServices = (precedence: number, registry: string, changes: readonly Change<RegistryService>[]): void => {
     const touched = new Set<ServiceKey>();
-    for (const { key: id, before, after } of changes) {
-      const claimId = `${precedence} ${id}`;
-      if (before !== undefined) {
-        const key = serviceKey(before);
-        const held = claims.get(key);
-        held?.delete(claimId);
-        if (held?.size === 0) claims.delete(key);
-        touched.add(key);
+    const selecting = new Set<string>();
+    const gone = new Set<ServiceKey>();
+    for (const { key: idThere, before, after } of changes) {
+      const id = `${precedence} ${idThere}`;
+      const keyBefore = keys.get(id);
+      if (keyBefore !== undefined) {
+        claims.remove(keyBefore, id);
+        keys.delete(id);
+        touched.add(keyBefore);
       }
-      if (after !== undefined) {
-        const key = serviceKey(after);
-        const held = claims.get(key) ?? new Map<string, Claim>();
-        claims.set(key, held.set(claimId, { precedence, service: after }));
-        touched.add(key);
+      if (before !== undefined) gone.add(serviceKey(before));
+      const placed = after === undefined ? undefined : claims.place({ id, registry, precedence, service: after });
+      if (placed !== undefined) {
+        claims.add(placed.key, placed.claim);
+        keys.set(id, placed.key);
+        touched.add(placed.key);
+        gone.delete(serviceKey(placed.claim.service));
       }
+      for (const other of selection.set(id, placed?.claim)) selecting.add(other);
     }
-    for (const key of touched) for (const selecting of [index, groups]) selecting.setSelector(key, ownerOf(key)?.service);
     const affected = refreshServices(touched);
-    refreshEndpoints(affected);
-    allocate(affected);
+    refreshEndpoints(new Set([...affected, ...keysOf(selecting)]));
+    allocate(affected, new Set([...touched, ...gone]));
   };
 
   const takeWorkloads = (changes: readonly Change<Workload>[]): void => {
     workloads.apply(changes.map(({ key, after }) => [key, after]));
-    refreshEndpoints(index.apply(changes));
+    refreshEndpoints(keysOf(selection.takeWorkloads(changes)));
   };
 
-  const takeTemplates = (changes: readonly Change<WorkloadTemplate>[]): void => refreshEndpoints(groups.apply(changes));
+  const takeTemplates = (changes: readonly Change<WorkloadTemplate>[]): void => refreshEndpoints(keysOf(selection.takeTemplates(changes)));
+
+  const keysOf = (ids: Iterable<string>): Set<ServiceKey> => new Set([...ids].flatMap((id) => keys.get(id) ?? []));
+
+  /** What those who claim the key make of it, whether or not it has its hostname. */
+  const joinedOf = (key: ServiceKey): JoinedService | undefined => {
+    const [first, ...others] = claims.of(key).members;
+    return first === undefined ? undefined : joinServices([first, ...others], meshDomain);
+  };
 
   /** Gives the services that it is about: those asked for, and those whose names changed hands. */
-  const refreshServices = (keys: ReadonlySet<ServiceKey>): Set<ServiceKey> => {
-    const owners = [...keys].map((key) => [key, ownerOf(key)] as const);
+  const refreshServices = (wanted: ReadonlySet<ServiceKey>): Set<ServiceKey> => {
     const changed = names.apply(
-      owners.map(([key, owner]) =>
-        owner === undefined
-          ? { key }
-          : {
-              key,
-              after: {
-                hosts: [owner.service.hostname, ...owner.service.aliases],
-                shortHosts: shortHosts(owner.service, meshDomain),
-                addresses: addressesOf(key, owner.service),
-                isCanonical: owner.service.claim === "canonical",
-                precedence: owner.precedence,
-              },
-            },
-      ),
+      [...wanted].map((key) => {
+        const joined = joinedOf(key);
+        if (joined === undefined) return { key };
+        return {
+          key,
+          after: {
+            hosts: [joined.service.hostname, ...joined.service.aliases],
+            shortHosts: shortHosts(joined, meshDomain),
+            addresses: addressesOf(key, joined),
+            isCanonical: joined.claim === "canonical",
+            precedence: joined.members[0]?.claim.precedence ?? 0,
+          },
+        };
+      }),
     );
-    const affected = new Set([...keys, ...changed.services, ...changed.claimants]);
+    const affected = new Set([...wanted, ...changed.services, ...changed.claimants]);
     services.apply([...affected].map((key) => [key, buildService(key)]));
     return affected;
   };
@@ -130,60 +141,92 @@ export function createCatalog(options: CatalogOptions): Catalog {
    * The service that owns its key and its hostname. One without its hostname is
    * none: resources are named after that, and two of a name would be one.
    */
-  const inForce = (key: ServiceKey): RegistryService | undefined => {
-    const service = ownerOf(key)?.service;
-    return service !== undefined && names.ownerOf(service.hostname) === key ? service : undefined;
+  const inForce = (key: ServiceKey): JoinedService | undefined => {
+    const joined = joinedOf(key);
+    return joined !== undefined && names.ownerOf(joined.service.hostname) === key ? joined : undefined;
   };
 
-  const addressesOf = (key: ServiceKey, service: RegistryService): readonly string[] =>
-    service.addresses.length > 0 ? service.addresses : vips.get(key);
+  /** Those of services that are no more because they were joined are still dialed by whoever has looked them up before. */
+  const addressesOf = (key: ServiceKey, { addresses, members }: JoinedService): readonly string[] => {
+    if (addresses.length > 0) return addresses;
+    const former = members.map(({ claim: { service } }) => serviceKey(service)).filter((own) => own !== key);
+    return [...vips.get(key), ...former.flatMap((own) => vips.held(own))];
+  };
 
   const buildService = (key: ServiceKey): Service | undefined => {
-    const registered = inForce(key);
-    if (registered === undefined) return undefined;
-    const { claim: _claim, addresses: _addresses, backends: _backends, allowsPlaintext: _allowsPlaintext, notes: _notes, ...service } = registered;
+    const joined = inForce(key);
+    if (joined === undefined) return undefined;
     // An address that is another's would take that one's connections.
-    return { ...service, vips: addressesOf(key, registered).filter((address) => names.ownerOf(address) === key) };
+    return { ...joined.service, vips: addressesOf(key, joined).filter((address) => names.ownerOf(address) === key) };
   };
 
-  const refreshEndpoints = (keys: Iterable<ServiceKey>): void => {
-    const joined = [...keys].map((key) => {
-      const service = inForce(key);
-      if (service === undefined) return { key, endpoints: undefined, notes: [] };
-      const served = service.backends.kind === "explicit" ? service.backends.workloads : index.selected(key);
-      return { key, ...joinEndpoints(service, served, groups.selected(key).length > 0, trustDomain) };
+  const refreshEndpoints = (wanted: Iterable<ServiceKey>): void => {
+    const results = [...wanted].map((key) => {
+      const joined = inForce(key);
+      return { key, ...(joined === undefined ? { endpoints: undefined, notes: [] } : joinEndpoints(servedBy(joined), trustDomain)) };
     });
-    endpoints.apply(joined.map((entry) => [entry.key, entry.endpoints]));
-    findings.apply(joined.map((entry) => [entry.key, findingsOf(entry.key, entry.notes)]));
+    endpoints.apply(results.map((result) => [result.key, result.endpoints]));
+    findings.apply(results.map((result) => [result.key, findingsOf(result.key, result.notes)]));
   };
+
+  const servedBy = ({ members }: JoinedService): ServedMember[] =>
+    members.map(({ claim, ports }) => ({
+      ports,
+      workloads: selection.instances(claim),
+      hasGroup: selection.hasGroup(claim),
+      allowsPlaintext: claim.service.allowsPlaintext || claim.place?.allowsPlaintext === true,
+    }));
+
+  const lostBy = (key: ServiceKey, hostname: string): string[] =>
+    names.lost(key).map(({ host, owner }) => (host === hostname ? `it gets no traffic: the name ${host} belongs to ${owner}` : `the name ${host} belongs to ${owner}`));
+
+  const unknownRegistries = ({ members }: JoinedService): string[] =>
+    members.flatMap(({ claim: { service } }) => (service.backends.kind === "selector" ? (service.backends.registries ?? []) : []))
+      .filter((name) => registries.every((registry) => registry.name !== name))
+      .map((name) => `its selector sees no instances of ${name}: no registry is called ${name}`);
 
   const findingsOf = (key: ServiceKey, endpointNotes: readonly string[]): ServiceFindings | undefined => {
-    const [owner, ...others] = sortedClaims(claims.get(key));
-    if (owner === undefined) return undefined;
-    const lost = names.lost(key).map(({ host, owner: holder }) =>
-      host === owner.service.hostname
-        ? `it gets no traffic: the name ${host} belongs to ${holder}`
-        : `the name ${host} belongs to ${holder}`,
-    );
-    const notes = [...owner.service.notes, ...lost, ...endpointNotes];
-    if (others.length === 0 && notes.length === 0) return undefined;
-    return { pending: others.map(({ service }) => service.source), notes };
+    const joined = joinedOf(key);
+    if (joined === undefined) return undefined;
+    const { pending } = claims.of(key);
+    const notes = [...joined.notes, ...lostBy(key, joined.service.hostname), ...unknownRegistries(joined), ...endpointNotes];
+    if (pending.length === 0 && notes.length === 0) return undefined;
+    return { pending: pending.map(({ service }) => service.source), notes };
   };
 
-  const needsAddress = ({ addresses, resolution, hostname }: RegistryService): boolean =>
+  const describe = (key: ServiceKey): ServiceDescription | undefined => {
+    const joined = joinedOf(key);
+    if (joined === undefined) return undefined;
+    const { name } = joined.service;
+    return describeService(key, {
+      joined,
+      pending: claims.of(key).pending,
+      verdicts: judgeEndpoints(servedBy(joined), trustDomain),
+      isInForce: inForce(key) !== undefined,
+      vips: services.get(key)?.vips ?? [],
+      names: names.domains(key, 0),
+      lostNames: names.lost(key),
+      namesakes: [...services.entries().values()].filter((other) => other.name === name && serviceKey(other) !== key),
+      notes: findings.get(key)?.notes ?? [],
+    });
+  };
+
+  const needsAddress = ({ addresses, service: { resolution, hostname } }: JoinedService): boolean =>
     addresses.length === 0 && resolution !== "passthrough" && hostname.endsWith(`.${meshDomain}`) && !hostname.includes("*");
 
-  const allocate = (touched: ReadonlySet<ServiceKey>): void => {
+  const isClaimed = (key: ServiceKey): boolean => claims.of(key).members.length > 0;
+
+  const allocate = (touched: ReadonlySet<ServiceKey>, left: ReadonlySet<ServiceKey>): void => {
     const wanting = [...touched].filter((key) => {
-      const service = inForce(key);
-      return service !== undefined && needsAddress(service);
+      const joined = inForce(key);
+      return joined !== undefined && needsAddress(joined);
     });
-    const released = [...touched].filter((key) => ownerOf(key) === undefined);
+    const released = [...left].filter((key) => !isClaimed(key));
     if (wanting.length === 0 && released.length === 0) return;
     allocation = allocation
       .then(async () => {
         await vips.allocate(wanting);
-        for (const key of released) if (ownerOf(key) === undefined) await vips.release(key);
+        for (const key of released) if (!isClaimed(key)) await vips.release(key);
         refreshServices(new Set(wanting));
         if (unsettled.size === 0) vipFailures = 0;
       })
@@ -197,18 +240,18 @@ export function createCatalog(options: CatalogOptions): Catalog {
     cancelVipRetry = undefined;
     const again = new Set(unsettled);
     unsettled.clear();
-    allocate(again);
+    allocate(again, again);
   };
 
   const stops = registries.flatMap((registry, precedence) => [
     registry.templates.subscribe(takeTemplates),
     registry.workloads.subscribe(takeWorkloads),
-    registry.services.subscribe((changes) => takeServices(precedence, changes)),
+    registry.services.subscribe((changes) => takeServices(precedence, registry.name, changes)),
   ]);
   for (const [precedence, registry] of registries.entries()) {
     takeTemplates(contentOf(registry.templates));
     takeWorkloads(contentOf(registry.workloads));
-    takeServices(precedence, contentOf(registry.services));
+    takeServices(precedence, registry.name, contentOf(registry.services));
   }
 
   return {
@@ -217,6 +260,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     workloads,
     names,
     findings,
+    describe,
     settled: () => allocation,
     async close() {
       isClosed = true;
@@ -227,18 +271,13 @@ export function createCatalog(options: CatalogOptions): Catalog {
   };
 }
 
-function sortedClaims(held: ReadonlyMap<string, Claim> | undefined): Claim[] {
-  return [...(held ?? [])]
-    .sort(([leftId, left], [rightId, right]) => left.precedence - right.precedence || (leftId < rightId ? -1 : 1))
-    .map(([, claim]) => claim);
-}
-
-/** `reviews.default` and `reviews.default.svc`, for a service whose hostname is the mesh's own. */
-function shortHosts({ hostname }: RegistryService, meshDomain: string): string[] {
+/** `reviews.default` and `reviews.default.svc`, for each name of the mesh's own domain. */
+function shortHosts({ service: { hostname, aliases } }: JoinedService, meshDomain: string): string[] {
   const ending = `.svc.${meshDomain}`;
-  if (!hostname.endsWith(ending)) return [];
-  const short = hostname.slice(0, -ending.length);
-  return [short, `${short}.svc`];
+  return [hostname, ...aliases]
+    .filter((name) => name.endsWith(ending))
+    .map((name) => name.slice(0, -ending.length))
+    .flatMap((short) => [short, `${short}.svc`]);
 }
 
 /** What is there, as changes from nothing. */

@@ -1,7 +1,28 @@
 import type { Endpoint } from "../../model/endpoint.ts";
 import type { ServicePort } from "../../model/port.ts";
-import type { Workload } from "../../model/workload.ts";
-import type { RegistryService } from "../registry/registry.ts";
+import type { Health, Workload } from "../../model/workload.ts";
+import type { JoinedPort } from "./join-services.ts";
+import { wordFor } from "./join-services.ts";
+
+/** What one member of a service brings to its endpoints. */
+export interface ServedMember {
+  readonly ports: readonly JoinedPort[];
+  readonly workloads: readonly Workload[];
+  /** A WorkloadGroup serves it, so that it is the mesh's even while no instance of that is there. */
+  readonly hasGroup: boolean;
+  /** Endpoints without an identity may serve beside meshed ones. */
+  readonly allowsPlaintext: boolean;
+}
+
+/** What became of one instance at one port of a service. */
+export interface EndpointVerdict {
+  readonly workload: Workload;
+  readonly servicePort: number;
+  /** Absent where it is none. */
+  readonly endpoint?: Endpoint;
+  /** Why it is none. */
+  readonly reason?: string;
+}
 
 /** Endpoints of a service, and what a person should know about those that it does not have. */
 export interface JoinedEndpoints {
@@ -11,48 +32,89 @@ export interface JoinedEndpoints {
   readonly notes: readonly string[];
 }
 
+/** The endpoints among the verdicts. */
+export function joinEndpoints(members: readonly ServedMember[], trustDomain: string): JoinedEndpoints {
+  const verdicts = judgeEndpoints(members, trustDomain);
+  const placed = verdicts.flatMap(({ endpoint }) => (endpoint === undefined ? [] : [[placesOf(endpoint).join(), endpoint] as const]));
+  const refused = verdicts.flatMap(({ workload, reason, endpoint }) => (endpoint !== undefined || reason === undefined || reason.startsWith(SAME_PLACE) ? [] : [`${wordFor(workload.source)}: ${reason}`]));
+  return {
+    endpoints: placed.sort(([left], [right]) => (left < right ? -1 : 1)).map(([, endpoint]) => endpoint),
+    notes: [...new Set(refused)].sort(),
+  };
+}
+
+const SAME_PLACE = "it is at the same place as ";
+
 /**
- * What the given workloads answer of a service's ports.
+ * Decides about every instance at every port.
  *
- * Two workloads at one (network, address, port) are one endpoint: a meshed one
- * before others, then the first by key. A service that is served by the mesh excludes plain endpoints, so that
+ * Two instances at one (network, any address, port) are one endpoint: a meshed one
+ * goes before others, then by the order of members, then the first by key. What
+ * another registry says of the health at that place counts too, and the worst
+ * holds. A service that is served by the mesh excludes plain endpoints, so that
  * nobody who can write to a registry can turn its mutual TLS off.
  *
- * @param hasGroup a WorkloadGroup serves it, so that it is the mesh's even while no instance of that is there
+ * @param members in order of precedence
  */
-export function joinEndpoints(service: RegistryService, workloads: readonly Workload[], hasGroup: boolean, trustDomain: string): JoinedEndpoints {
-  const notes: string[] = [];
-  const byPlace = new Map<string, Endpoint>();
-  const isMeshed = hasGroup || workloads.some((workload) => workload.meshed);
-  // Of two at one place a meshed one is the one that may be believed.
-  for (const workload of workloads.toSorted((left, right) => Number(right.meshed) - Number(left.meshed) || (left.key < right.key ? -1 : 1))) {
-    if (isMeshed && !workload.meshed && !service.allowsPlaintext) {
-      notes.push(`${workload.source.registry} ${workload.source.object}: a plain endpoint of a service in the mesh gets no traffic`);
-      continue;
-    }
-    for (const port of service.ports) {
-      const endpoint = endpointOf(workload, port, trustDomain);
-      if (endpoint === undefined) {
-        notes.push(`${workload.source.registry} ${workload.source.object}: has no port ${String(port.targetPort ?? port.number)}`);
-        continue;
+export function judgeEndpoints(members: readonly ServedMember[], trustDomain: string): EndpointVerdict[] {
+  const isMeshed = members.some(({ hasGroup, workloads }) => hasGroup || workloads.some((workload) => workload.meshed));
+  const verdicts: EndpointVerdict[] = [];
+  /** Where the endpoint of each place is among the verdicts. */
+  const byPlace = new Map<string, number>();
+  for (const [member, workload] of inOrder(members)) {
+    const isExcluded = isMeshed && !workload.meshed && !member.allowsPlaintext;
+    for (const [servicePort, port] of member.ports) {
+      const endpoint = endpointOf(workload, servicePort, port, trustDomain);
+      const refuse = (reason: string): void => void verdicts.push({ workload, servicePort, reason });
+      if (isExcluded) refuse("a plain endpoint of a service in the mesh gets no traffic");
+      else if (endpoint === undefined) refuse(`has no port ${String(port.targetPort ?? port.number)}`);
+      else {
+        const places = placesOf(endpoint);
+        const at = places.map((place) => byPlace.get(place)).find((known) => known !== undefined);
+        const holder = at === undefined ? undefined : verdicts[at];
+        if (at === undefined || holder?.endpoint === undefined) {
+          const added = verdicts.push({ workload, servicePort, endpoint }) - 1;
+          for (const place of places) byPlace.set(place, added);
+        } else {
+          refuse(`${SAME_PLACE}${wordFor(holder.workload.source)}, which counts`);
+          if (workload.source.registry === holder.workload.source.registry) continue;
+          verdicts[at] = { ...holder, endpoint: { ...holder.endpoint, health: worse(holder.endpoint.health, endpoint.health) } };
+        }
       }
-      const place = `${port.number} ${endpoint.network} ${endpoint.address} ${endpoint.port}`;
-      if (!byPlace.has(place)) byPlace.set(place, endpoint);
     }
   }
-  const endpoints = [...byPlace].sort(([left], [right]) => (left < right ? -1 : 1)).map(([, endpoint]) => endpoint);
-  return { endpoints, notes: [...new Set(notes)].sort() };
+  return verdicts;
+}
+
+/** Of two at one place a meshed one is the one that may be believed. */
+function inOrder(members: readonly ServedMember[]): [ServedMember, Workload][] {
+  const all = members.flatMap((member, index) => member.workloads.map((workload) => ({ member, index, workload })));
+  return all
+    .sort((left, right) => Number(right.workload.meshed) - Number(left.workload.meshed) || left.index - right.index || (left.workload.key < right.workload.key ? -1 : 1))
+    .map(({ member, workload }) => [member, workload]);
+}
+
+/** One for each of its addresses, the first one's first. */
+function placesOf({ servicePort, network, address, additionalAddresses = [], port }: Endpoint): string[] {
+  return [address, ...additionalAddresses].map((one) => `${servicePort} ${network} ${one} ${port}`);
+}
+
+const WORST_FIRST: readonly Health[] = ["unhealthy", "draining", "healthy", "unknown"];
+
+/** Who does not know says nothing. */
+function worse(left: Health, right: Health): Health {
+  return WORST_FIRST.indexOf(left) < WORST_FIRST.indexOf(right) ? left : right;
 }
 
 /** Undefined where the workload has no address, or no port of the wanted name. */
-function endpointOf(workload: Workload, port: ServicePort, trustDomain: string): Endpoint | undefined {
+function endpointOf(workload: Workload, servicePort: number, port: ServicePort, trustDomain: string): Endpoint | undefined {
   const [address, ...additionalAddresses] = workload.addresses;
   // As in Istio, a port that the workload names goes before the number that the service thinks it has.
   const number =
     typeof port.targetPort === "string" ? workload.ports[port.targetPort] : (workload.ports[port.name] ?? port.targetPort ?? port.number);
   if (address === undefined || number === undefined) return undefined;
   return {
-    servicePort: port.number,
+    servicePort,
     address,
     ...(additionalAddresses.length === 0 ? {} : { additionalAddresses }),
     port: number,

@@ -53,6 +53,11 @@ export class VipAllocator {
     return allocation === undefined ? [] : this.#addresses(allocation.offset);
   }
 
+  /** The same, without those that rest since it was released. */
+  held(service: ServiceKey): readonly string[] {
+    return this.#byService.get(service)?.releasedAt === undefined ? this.get(service) : [];
+  }
+
   /** Allocates for those that have none, many in one transaction where nobody else is about. */
   async allocate(services: readonly ServiceKey[]): Promise<void> {
     const wanting = services.filter((service) => this.#byService.get(service)?.releasedAt !== undefined || !this.#byService.has(service));

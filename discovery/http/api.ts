@@ -1,5 +1,6 @@
 import type { Issue } from "../../base/issue.ts";
 import type { Health } from "../../model/workload.ts";
+import type { ServiceDescription } from "../catalog/describe.ts";
 
 /** A service as `get services` shows it. */
 export interface ServiceView {
@@ -115,6 +116,13 @@ export interface RegistryView {
   readonly notes: readonly string[];
 }
 
+/** A service as `describe service` explains it: what the catalog knows, the registries behind it as they are now, and the resources that speak for it. */
+export interface ServiceDescriptionView extends ServiceDescription {
+  readonly registries: readonly RegistryView[];
+  /** `VirtualService/default/reviews`, and the file and line of each. */
+  readonly configuration: readonly { readonly resource: string; readonly position: string }[];
+}
+
 /** Types of Envoy resources under the words that people use. */
 export const RESOURCE_WORDS = ["listeners", "routes", "clusters", "endpoints", "secrets"] as const;
 export type ResourceWord = (typeof RESOURCE_WORDS)[number];
@@ -141,6 +149,12 @@ export interface ApplyOutcome {
 export interface ControlPlaneApi {
   services(): readonly ServiceView[];
   endpoints(service?: string): readonly EndpointView[];
+  /**
+   * Any name that the service is reached by, `NAMESPACE/NAME`, or a bare name that one alone has; undefined for an unknown one.
+   *
+   * @throws CodedError MESH_SERVICE_AMBIGUOUS
+   */
+  describeService(service: string): ServiceDescriptionView | undefined;
   hosts(): readonly HostView[] | Promise<readonly HostView[]>;
   config(): readonly ConfigView[];
   /** One resource as YAML; undefined where there is none. */

@@ -27,6 +27,26 @@ export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneA
     },
     (request) => api.endpoints(request.query.service),
   );
+  app.get<{ Querystring: { service: string } }>(
+    "/api/v1/describe/service",
+    {
+      schema: {
+        summary: "Where a service comes from, and why each endpoint does or does not get traffic.",
+        querystring: {
+          type: "object",
+          required: ["service"],
+          additionalProperties: false,
+          properties: { service: { type: "string", minLength: 1, maxLength: 253, description: "Any name that it is reached by, or NAMESPACE/NAME." } },
+        },
+      },
+    },
+    (request, reply) => {
+      const { service } = request.query;
+      const description = api.describeService(service);
+      if (description !== undefined) return description;
+      return reply.code(404).send({ code: "MESH_SERVICE_UNKNOWN", message: `no service ${service}`, hint: "`ironmesh get services` lists them" });
+    },
+  );
   app.get("/api/v1/hosts", { schema: { summary: "Enrolled hosts with their workloads and facts." } }, () => api.hosts());
   app.get("/api/v1/registries", { schema: { summary: "Registries with the age and state of their data." } }, () => api.registries());
   app.get<{ Querystring: { last: number } }>(

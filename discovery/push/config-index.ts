@@ -14,8 +14,9 @@ const dependency = {
 
 /** The configuration as builders ask for it. Every answer is recorded as a read. */
 export interface ConfigReader {
-  virtualService(host: string, namespace: string): ResourceOf<"VirtualService"> | undefined;
-  destinationRule(host: string, namespace: string): ResourceOf<"DestinationRule"> | undefined;
+  /** @param hosts every name of the service, whichever the resource was written for */
+  virtualService(hosts: readonly string[], namespace: string): ResourceOf<"VirtualService"> | undefined;
+  destinationRule(hosts: readonly string[], namespace: string): ResourceOf<"DestinationRule"> | undefined;
   /** Those of a namespace; selectors are the caller's to judge. */
   peerAuthentications(namespace: string): readonly ResourceOf<"PeerAuthentication">[];
   authorizationPolicies(namespace: string): readonly ResourceOf<"AuthorizationPolicy">[];
@@ -60,12 +61,12 @@ export class ConfigIndex {
     const routing = <K extends "VirtualService" | "DestinationRule">(
       kind: K,
       index: HostIndex<ResourceOf<K>>,
-      host: string,
+      hosts: readonly string[],
       namespace: string,
     ): ResourceOf<K> | undefined => {
-      record(dependency.routing(kind, host));
+      for (const host of hosts) record(dependency.routing(kind, host));
       record(dependency.routing(kind, "*"));
-      const found = index.find(host, namespace);
+      const found = index.find(hosts, namespace);
       if (found !== undefined) record(dependency.resource(resourceKey(found)));
       return found;
     };
@@ -76,8 +77,8 @@ export class ConfigIndex {
       return found;
     };
     return {
-      virtualService: (host, namespace) => routing("VirtualService", this.#virtualServices, host, namespace),
-      destinationRule: (host, namespace) => routing("DestinationRule", this.#destinationRules, host, namespace),
+      virtualService: (hosts, namespace) => routing("VirtualService", this.#virtualServices, hosts, namespace),
+      destinationRule: (hosts, namespace) => routing("DestinationRule", this.#destinationRules, hosts, namespace),
       peerAuthentications: (namespace) => policies("PeerAuthentication", namespace),
       authorizationPolicies: (namespace) => policies("AuthorizationPolicy", namespace),
     };

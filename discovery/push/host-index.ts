@@ -47,25 +47,29 @@ export class HostIndex<R> {
     return touched;
   }
 
-  /** @param namespace that of the service behind the host */
-  find(host: string, namespace: string): R | undefined {
-    return (this.#best(this.#exact.get(host), namespace) ?? this.#best(this.#wildcardFor(host), namespace))?.resource;
+  /**
+   * @param hosts every name of one service
+   * @param namespace that of the service
+   */
+  find(hosts: readonly string[], namespace: string): R | undefined {
+    const exact = hosts.flatMap((host) => [...(this.#exact.get(host) ?? [])]);
+    return (this.#best(exact, namespace) ?? this.#best(this.#wildcardFor(hosts), namespace))?.resource;
   }
 
   #tableOf(host: string): Map<string, Set<string>> {
     return host.includes("*") ? this.#wildcards : this.#exact;
   }
 
-  #wildcardFor(host: string): Set<string> | undefined {
+  #wildcardFor(hosts: readonly string[]): Iterable<string> {
     let best: string | undefined;
     for (const [pattern, keys] of this.#wildcards) {
-      if (keys.size > 0 && hostMatches(pattern, host) && pattern.length > (best?.length ?? -1)) best = pattern;
+      if (keys.size > 0 && pattern.length > (best?.length ?? -1) && hosts.some((host) => hostMatches(pattern, host))) best = pattern;
     }
-    return best === undefined ? undefined : this.#wildcards.get(best);
+    return best === undefined ? [] : (this.#wildcards.get(best) ?? []);
   }
 
-  #best(keys: ReadonlySet<string> | undefined, namespace: string): Claim<R> | undefined {
-    const claims = [...(keys ?? [])].flatMap((key) => this.#claims.get(key) ?? []);
+  #best(keys: Iterable<string>, namespace: string): Claim<R> | undefined {
+    const claims = [...new Set(keys)].flatMap((key) => this.#claims.get(key) ?? []);
     const rank = (claim: Claim<R>): string => `${this.#distance(claim.namespace, namespace)} ${claim.key}`;
     return claims.sort((left, right) => (rank(left) < rank(right) ? -1 : 1))[0];
   }

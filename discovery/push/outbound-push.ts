@@ -1,8 +1,9 @@
 import type { Change } from "../../base/collection.ts";
 import type { ResourceKey } from "../../api/resource.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
+import { familyOf } from "../../model/address.ts";
 import { namesMeaning } from "../../model/hostname.ts";
-import type { Service, ServiceKey } from "../../model/service.ts";
+import { type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
 import type { ResourceSet } from "../../xds/resource-set.ts";
 import { buildEndpoints } from "../ir/build-endpoints.ts";
 import { buildOutboundService } from "../ir/build-outbound.ts";
@@ -108,7 +109,11 @@ export class OutboundPush {
   causesOf(typeUrl: string, name: string): ResourceKey[] {
     const owner = this.#owned.ownerOf(typeUrl, name);
     if (owner === undefined) return [];
-    return resourcesRead(this.#services.readsOf(owner.slice(owner.indexOf(" ") + 1)));
+    return this.causesOfService(owner.slice(owner.indexOf(" ") + 1));
+  }
+
+  causesOfService(key: ServiceKey): ResourceKey[] {
+    return resourcesRead(this.#services.readsOf(key));
   }
 
   #deriveService(key: ServiceKey, record: Recorder): OutboundServiceIr | undefined {
@@ -119,8 +124,14 @@ export class OutboundPush {
   #translateEndpoints(key: ServiceKey, endpoints: readonly Endpoint[] | undefined): ReturnType<typeof translateEndpoints>[] {
     const service = this.#inputs.services.get(key);
     if (service === undefined || service.resolution !== "static") return [];
-    const rule = this.#config.reader(() => {}).destinationRule(service.hostname, service.namespace);
+    const rule = this.#config.reader(() => {}).destinationRule(this.#namesOf(service), service.namespace);
     return buildEndpoints(service, endpoints ?? [], rule).map(translateEndpoints);
+  }
+
+  /** Its hostname, and all others that it owns; addresses aside, for which no resource speaks. */
+  #namesOf(service: Service): string[] {
+    const owned = this.#inputs.names.domains(serviceKey(service), 0).filter((name) => name !== service.hostname && familyOf(name) === undefined);
+    return [service.hostname, ...owned];
   }
 
   #view(record: Recorder): MeshView {
@@ -141,12 +152,19 @@ export class OutboundPush {
       record(dependency.service(key));
       return services.get(key);
     };
+    /** Who is meant by a host, with every name that resources may have been written for. */
+    const named = (host: string): readonly [names: readonly string[], namespace: string] => {
+      const service = find(host);
+      if (service === undefined) return [[host], ""];
+      record(dependency.domains(serviceKey(service)));
+      return [this.#namesOf(service), service.namespace];
+    };
     return {
       meshDomain: settings.meshDomain,
       vipRanges: settings.vipRanges,
       service: find,
-      virtualService: (host) => config.virtualService(host, find(host)?.namespace ?? ""),
-      destinationRule: (host) => config.destinationRule(host, find(host)?.namespace ?? ""),
+      virtualService: (host) => config.virtualService(...named(host)),
+      destinationRule: (host) => config.destinationRule(...named(host)),
       domains(host, port) {
         const key = keyOf(host);
         if (key === undefined) return [];

@@ -21,6 +21,8 @@ export interface Push extends Closable {
   setOf(hostId: string): ResourceSet;
   /** The configuration resources behind a generated one, for a host that rejected it. */
   causesOf(hostId: string, typeUrl: string, name: string): ResourceKey[];
+  /** The configuration resources that speak for a service, by its key. */
+  causesOfService(service: string): ResourceKey[];
   outboundIr(service: string): OutboundServiceIr | undefined;
   proxyIr(hostId: string): ProxyIr | undefined;
   /** Builds what is stale now instead of at the end of the batch. */
@@ -91,6 +93,7 @@ export function startPush(inputs: PushInputs): Push {
     setOf: (hostId) => proxies.setOf(hostId),
     causesOf: (hostId, typeUrl, name) =>
       shared.get(typeUrl, name) === undefined ? proxies.causesOf(hostId) : outbound.causesOf(typeUrl, name),
+    causesOfService: (service) => outbound.causesOfService(service),
     outboundIr: (service) => outbound.ir(service),
     proxyIr: (hostId) => proxies.ir(hostId),
     flush,

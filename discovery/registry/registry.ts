@@ -42,9 +42,13 @@ export interface RegistryService extends Omit<Service, "vips" | "hostname"> {
 
 /** Which workloads serve a service. */
 export type Backends =
-  /** Those of its namespace that carry all of these labels; none given: all of them. */
-  | { readonly kind: "selector"; readonly labels: Readonly<Record<string, string>> }
-  /** Exactly these, which belong to this service and are seen by no selector. Sorted by key. */
+  /**
+   * Those of its namespace that carry all of these labels; none given: all of
+   * them. Instances that belong to services of another registry are among them
+   * only where that is named in `registries`.
+   */
+  | { readonly kind: "selector"; readonly labels: Readonly<Record<string, string>>; readonly registries?: readonly string[] }
+  /** Exactly these, which belong to this service. Sorted by key. */
   | { readonly kind: "explicit"; readonly workloads: readonly Workload[] };
 
 /** What every instance of a group is: the authority on labels, ports and identity. */

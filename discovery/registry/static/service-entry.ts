@@ -6,7 +6,7 @@ import type { Resolution } from "../../../model/service.ts";
 import { parseLocality } from "../../../model/workload.ts";
 import type { Workload } from "../../../model/workload.ts";
 import type { Backends, RegistryService } from "../registry.ts";
-import { ALLOW_PLAINTEXT_ANNOTATION } from "./service.ts";
+import { ALLOW_PLAINTEXT_ANNOTATION, selectorOf } from "./service.ts";
 import { sourceOf, STATIC_REGISTRY } from "./source.ts";
 
 type Entry = ResourceOf<"ServiceEntry">;
@@ -81,7 +81,7 @@ function resolutionOf(spec: Specs["ServiceEntry"], notes: string[]): Resolution 
 
 function buildBackends(resource: Entry, host: string, resolution: Resolution): Backends {
   const { spec } = resource;
-  if (spec.workloadSelector !== undefined) return { kind: "selector", labels: spec.workloadSelector.labels ?? {} };
+  if (spec.workloadSelector !== undefined) return selectorOf(spec.workloadSelector.labels ?? {}, resource.metadata.annotations);
   if (resolution === "passthrough") return { kind: "explicit", workloads: [] };
   const written = spec.endpoints ?? [];
   // A DNS entry without endpoints is its own name; a wildcard is no name to resolve.

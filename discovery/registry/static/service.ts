@@ -1,11 +1,20 @@
 import type { ResourceOf } from "../../../api/resource.ts";
 import { canonicalHostname } from "../../../model/hostname.ts";
 import { selectProtocol } from "../../../model/port.ts";
-import type { RegistryService } from "../registry.ts";
+import type { Backends, RegistryService } from "../registry.ts";
 import { sourceOf } from "./source.ts";
 
 /** Lets endpoints without an identity serve beside meshed ones. */
 export const ALLOW_PLAINTEXT_ANNOTATION = "ironmesh.io/allow-plaintext";
+
+/** Names the registries, with commas between, whose services' instances its selector sees besides those that belong to no service. */
+const REGISTRIES_ANNOTATION = "ironmesh.io/registries";
+
+/** What a selector of a resource with these annotations selects. */
+export function selectorOf(labels: Readonly<Record<string, string>>, annotations: Readonly<Record<string, string>>): Backends {
+  const registries = listOf(annotations[REGISTRIES_ANNOTATION]);
+  return { kind: "selector", labels, ...(registries.length === 0 ? {} : { registries }) };
+}
 
 /** A core `v1/Service`: its selector picks workloads of its namespace; without one it has no endpoints. */
 export function buildService(resource: ResourceOf<"Service">, meshDomain: string): RegistryService {
@@ -31,7 +40,7 @@ export function buildService(resource: ResourceOf<"Service">, meshDomain: string
     labels,
     subjectAltNames: [],
     exportTo: exportToOf(annotations["networking.istio.io/exportTo"]),
-    backends: spec.selector === undefined ? { kind: "explicit", workloads: [] } : { kind: "selector", labels: spec.selector },
+    backends: spec.selector === undefined ? { kind: "explicit", workloads: [] } : selectorOf(spec.selector, annotations),
     allowsPlaintext: annotations[ALLOW_PLAINTEXT_ANNOTATION] === "true",
     notes: [],
     source: sourceOf(resource),
@@ -40,6 +49,10 @@ export function buildService(resource: ResourceOf<"Service">, meshDomain: string
 
 /** Istio's annotation on core services: a comma-separated list. */
 function exportToOf(text: string | undefined): string[] {
-  const names = (text ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "");
+  const names = listOf(text);
   return names.length === 0 ? ["*"] : names;
+}
+
+function listOf(text: string | undefined): string[] {
+  return (text ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "");
 }

@@ -4,29 +4,14 @@ import { type AnyResource, resourceKey } from "../../../../api/resource.ts";
 import { SourceCollection } from "../../../../base/collection.ts";
 import { type Catalog, createCatalog } from "../../../../discovery/catalog/catalog.ts";
 import { VipAllocator } from "../../../../discovery/catalog/vip.ts";
-import type { Registry, RegistryService, WorkloadTemplate } from "../../../../discovery/registry/registry.ts";
+import type { WorkloadTemplate } from "../../../../discovery/registry/registry.ts";
 import { createStaticRegistry } from "../../../../discovery/registry/static/registry.ts";
 import type { Workload } from "../../../../model/workload.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import { createFailingStore } from "../../../support/failing-store.ts";
 import { createManualClock } from "../../../support/manual-clock.ts";
+import { foreignService, meshedWorkload, PlainRegistry } from "../../../support/plain-registry.ts";
 import { resource } from "../../../support/resource.ts";
-
-/** A registry whose content the test writes. */
-class PlainRegistry implements Registry {
-  readonly services = new SourceCollection<RegistryService>();
-  readonly workloads = new SourceCollection<Workload>();
-  readonly templates = new SourceCollection<WorkloadTemplate>();
-  readonly name: string;
-  constructor(name: string) {
-    this.name = name;
-  }
-  start(): void {}
-  close(): void {}
-  status() {
-    return { name: this.name, kind: "consul" as const, synced: true, services: 0, workloads: 0, notes: [] };
-  }
-}
 
 describe("catalog", () => {
   let config: SourceCollection<AnyResource>;
@@ -65,14 +50,14 @@ describe("catalog", () => {
   it("selects workloads of its own namespace, by labels", () => {
     put(reviews);
     join(
-      meshed("1"),
-      meshed("2", { labels: { app: "other" } }),
-      meshed("3", { namespace: "elsewhere" }),
-      meshed("4", { labels: { app: "reviews", version: "v2" } }),
+      meshedWorkload("1"),
+      meshedWorkload("2", { labels: { app: "other" } }),
+      meshedWorkload("3", { namespace: "elsewhere" }),
+      meshedWorkload("4", { labels: { app: "reviews", version: "v2" } }),
     );
     assert.deepEqual(places("default/reviews"), ["10.0.0.1:9080", "10.0.0.4:9080"]);
     assert.equal(catalog.endpoints.get("default/reviews")?.[0]?.identity, "spiffe://mesh.internal/ns/default/sa/reviews");
-    join(meshed("1", { labels: {} }));
+    join(meshedWorkload("1", { labels: {} }));
     assert.deepEqual(places("default/reviews"), ["10.0.0.4:9080"]);
     hosts.workloads.apply([["hosts/4", undefined]]);
     assert.deepEqual(places("default/reviews"), []);
@@ -80,7 +65,7 @@ describe("catalog", () => {
 
   it("prefers what a workload says of a port, and leaves out one that has none", () => {
     put(reviews, resource("Service", "numbered", { selector: { app: "reviews" }, ports: [{ name: "http", port: 80, targetPort: 7 }, { name: "tcp", port: 81 }] }));
-    join(meshed("1", { ports: { http: 1_234 } }), meshed("2", { ports: {} }));
+    join(meshedWorkload("1", { ports: { http: 1_234 } }), meshedWorkload("2", { ports: {} }));
     assert.deepEqual(places("default/reviews"), ["10.0.0.1:1234"]);
     assert.deepEqual(places("default/numbered"), ["10.0.0.1:1234", "10.0.0.2:7", "10.0.0.1:81", "10.0.0.2:81"]);
     assert.match(catalog.findings.get("default/reviews")?.notes.join() ?? "", /no port/);
@@ -88,10 +73,10 @@ describe("catalog", () => {
 
   it("changes the endpoints of one service for one workload", () => {
     put(reviews, resource("Service", "other", { selector: { app: "other" }, ports: [{ name: "http", port: 80 }] }));
-    join(meshed("1"), meshed("2", { labels: { app: "other" } }));
+    join(meshedWorkload("1"), meshedWorkload("2", { labels: { app: "other" } }));
     const touched: string[] = [];
     catalog.endpoints.subscribe((changes) => touched.push(...changes.map(({ key }) => key)));
-    join(meshed("1", { health: "unhealthy" }));
+    join(meshedWorkload("1", { health: "unhealthy" }));
     assert.deepEqual(touched, ["default/reviews"]);
   });
 
@@ -102,7 +87,7 @@ describe("catalog", () => {
     const group = resource("WorkloadGroup", "reviews", { metadata: { labels: { app: "reviews" } }, template: { serviceAccount: "reviews" } });
     put(group);
     assert.deepEqual(places("default/reviews"), []);
-    join(meshed("1"));
+    join(meshedWorkload("1"));
     assert.deepEqual(places("default/reviews"), ["10.0.0.1:9080"]);
     assert.match(catalog.findings.get("default/reviews")?.notes.join() ?? "", /plain endpoint/);
     put({ ...reviews, metadata: { ...reviews.metadata, annotations: { "ironmesh.io/allow-plaintext": "true" } } });
@@ -111,28 +96,28 @@ describe("catalog", () => {
 
   it("counts two workloads at one place once", () => {
     put(reviews);
-    join(meshed("1"), meshed("2", { addresses: ["10.0.0.1"] }), meshed("3", { addresses: ["10.0.0.1"], network: "far" }));
+    join(meshedWorkload("1"), meshedWorkload("2", { addresses: ["10.0.0.1"] }), meshedWorkload("3", { addresses: ["10.0.0.1"], network: "far" }));
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload }) => workload), ["hosts/1", "hosts/3"]);
   });
 
   it("believes a meshed workload before a plain one at the same place", () => {
     put({ ...reviews, metadata: { ...reviews.metadata, annotations: { "ironmesh.io/allow-plaintext": "true" } } });
     // Its key sorts first.
-    join({ ...meshed("1", { meshed: false, health: "unhealthy" }), key: "hosts/0" }, meshed("1"));
+    join({ ...meshedWorkload("1", { meshed: false, health: "unhealthy" }), key: "hosts/0" }, meshedWorkload("1"));
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload, health }) => [workload, health]), [["hosts/1", "healthy"]]);
   });
 
   it("keeps every address of a workload, the first one first", () => {
     put(reviews);
-    join(meshed("1", { addresses: ["10.0.0.1", "fd77::1"] }), meshed("2"));
+    join(meshedWorkload("1", { addresses: ["10.0.0.1", "fd77::1"] }), meshedWorkload("2"));
     const found = catalog.endpoints.get("default/reviews")?.map(({ address, additionalAddresses }) => [address, additionalAddresses]);
     assert.deepEqual(found, [["10.0.0.1", ["fd77::1"]], ["10.0.0.2", undefined]]);
   });
 
   it("gives a service that a later registry claims too no traffic, and lets it in when the owner is gone", () => {
     put(reviews);
-    join(meshed("1"));
-    consul.services.apply([["reviews", foreign("default", "reviews")]]);
+    join(meshedWorkload("1"));
+    consul.services.apply([["reviews", foreignService("default", "reviews")]]);
     assert.deepEqual(places("default/reviews"), ["10.0.0.1:9080"]);
     assert.deepEqual(catalog.findings.get("default/reviews")?.pending, [{ registry: "consul", object: "dc1/reviews" }]);
     drop(reviews);
@@ -175,13 +160,13 @@ describe("catalog", () => {
   it("joins a thousand services without looking at all of them for each", async () => {
     const many = Array.from({ length: 1_000 }, (_, at) => resource("Service", `s${at}`, { selector: { app: `s${at}` }, ports: [{ name: "http", port: 80 }] }));
     let reads = 0;
-    const workloads = many.flatMap((_, at) => ["a", "b"].map((half) => counted(meshed(`${at}${half}`, { labels: { app: `s${at}` }, addresses: [`10.${half === "a" ? 1 : 2}.${at >> 8}.${at & 255}`] }), () => (reads += 1))));
+    const workloads = many.flatMap((_, at) => ["a", "b"].map((half) => counted(meshedWorkload(`${at}${half}`, { labels: { app: `s${at}` }, addresses: [`10.${half === "a" ? 1 : 2}.${at >> 8}.${at & 255}`] }), () => (reads += 1))));
     put(...many);
     join(...workloads);
     await catalog.settled();
     assert.equal(catalog.endpoints.get("default/s999")?.length, 2);
     reads = 0;
-    join(meshed("5a", { labels: { app: "s5" }, health: "unhealthy" }));
+    join(meshedWorkload("5a", { labels: { app: "s5" }, health: "unhealthy" }));
     assert.ok(reads < 50, `${reads} workloads read for one change`);
   });
 
@@ -205,11 +190,11 @@ describe("catalog", () => {
         consul = new PlainRegistry("consul");
         const followed = await start();
         for (const one of events) {
-          if (one.do === "join") join(meshed(one.id, { labels: { app: one.app }, meshed: one.meshed }));
+          if (one.do === "join") join(meshedWorkload(one.id, { labels: { app: one.app }, meshed: one.meshed }));
           else if (one.do === "leave") hosts.workloads.apply([[`hosts/${one.id}`, undefined]]);
           else if (one.do === "serve") put(resource("Service", one.app, { selector: { app: one.app }, ports: [{ port: one.brings ? 80 : 81 }] }));
           else if (one.do === "retract") drop(resource("Service", one.app, { ports: [] }));
-          else if (one.do === "register") consul.services.apply([[one.app, foreign("default", one.app)]]);
+          else if (one.do === "register") consul.services.apply([[one.app, foreignService("default", one.app)]]);
           else if (one.do === "deregister") consul.services.apply([[one.app, undefined]]);
           else if (one.do === "group") hosts.templates.apply([[`default/${one.app}`, one.there ? groupOf(one.app) : undefined]]);
           else put(resource("ServiceEntry", one.id, { hosts: [`${one.app}.default.svc.mesh.internal`], ports: [], addresses: ["10.200.0.1"] }, { namespace: `n${one.id}` }));
@@ -273,49 +258,6 @@ function contentOf({ services, endpoints, findings, workloads, names }: Catalog)
 
 function groupOf(app: string): WorkloadTemplate {
   return { namespace: "default", name: app, labels: { app }, ports: {}, serviceAccount: app, locality: "", network: "", weight: 1 };
-}
-
-function meshed(id: string, changes: Partial<Workload> = {}): Workload {
-  return {
-    key: `hosts/${id}`,
-    namespace: "default",
-    name: id,
-    addresses: [`10.0.0.${Number.parseInt(id, 10) % 250}`],
-    ports: { http: 9_080 },
-    labels: { app: "reviews" },
-    serviceAccount: "reviews",
-    locality: { region: "", zone: "", subZone: "" },
-    network: "",
-    weight: 1,
-    health: "healthy",
-    meshed: true,
-    source: { registry: "hosts", object: id },
-    ...changes,
-  };
-}
-
-/** A service as Consul would tell it. */
-function foreign(namespace: string, name: string): RegistryService {
-  const source = { registry: "consul", object: `dc1/${name}` };
-  const workload = { ...meshed("77", { addresses: ["172.16.0.1"], ports: { "": 8_080 }, meshed: false }), key: `consul/${name}`, source };
-  return {
-    namespace,
-    name,
-    claim: "canonical",
-    hostname: `${name}.${namespace}.svc.mesh.internal`,
-    aliases: [`${name}.service.consul`],
-    ports: [{ name: "", number: 80, protocol: "HTTP" }],
-    resolution: "static",
-    external: true,
-    addresses: [],
-    labels: {},
-    subjectAltNames: [],
-    exportTo: ["*"],
-    backends: { kind: "explicit", workloads: [workload] },
-    allowsPlaintext: false,
-    notes: [],
-    source,
-  };
 }
 
 /** Counts how often anybody looks at a workload's labels. */

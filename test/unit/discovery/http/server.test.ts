@@ -7,9 +7,26 @@ import type { FastifyInstance } from "fastify";
 import { Registry } from "prom-client";
 import { CodedError } from "../../../../base/coded-error.ts";
 import { silentLogger } from "../../../../base/logger.ts";
-import type { ApplyOutcome, ControlPlaneApi } from "../../../../discovery/http/api.ts";
+import type { ApplyOutcome, ControlPlaneApi, ServiceDescriptionView } from "../../../../discovery/http/api.ts";
 import { buildApi, serveHttp } from "../../../../discovery/http/server.ts";
 
+const description: ServiceDescriptionView = {
+  key: "default/web",
+  hostname: "web.default.svc.mesh.internal",
+  isInForce: true,
+  resolution: "static",
+  vips: [],
+  names: [],
+  lostNames: [],
+  members: [],
+  pending: [],
+  namesakes: [],
+  ports: [],
+  endpoints: [],
+  notes: [],
+  registries: [],
+  configuration: [],
+};
 const YAML = { "content-type": "application/yaml" };
 
 describe("HTTP API", () => {
@@ -35,6 +52,10 @@ describe("HTTP API", () => {
     return {
       services: () => asking("services"),
       endpoints: (service) => asking("endpoints", service),
+      describeService(service) {
+        if (service === "web") throw new CodedError("MESH_SERVICE_AMBIGUOUS", "several services are called web", { hint: "say which: a/web, b/web" });
+        return service === "default/web" ? { ...description } : undefined;
+      },
       hosts: () => asking("hosts"),
       config: () => asking("config"),
       configYaml: (...name) => (name.join("/") === "Service/default/web" ? "kind: Service\n" : undefined),
@@ -72,6 +93,17 @@ describe("HTTP API", () => {
       assert.equal((asked[0] as unknown[])[0], list);
     });
   }
+
+  it("describes a service, and says which one is not known or not meant alone", async () => {
+    assert.deepEqual(await get("/api/v1/describe/service?service=default%2Fweb"), { status: 200, body: description });
+    const unknown = await get("/api/v1/describe/service?service=nobody");
+    assert.deepEqual([unknown.status, (unknown.body as { code: string }).code], [404, "MESH_SERVICE_UNKNOWN"]);
+    const ambiguous = await get("/api/v1/describe/service?service=web");
+    assert.deepEqual([ambiguous.status, (ambiguous.body as { hint: string }).hint], [422, "say which: a/web, b/web"]);
+    for (const url of ["/api/v1/describe/service", "/api/v1/describe/service?service=", "/api/v1/describe/service?name=web", `/api/v1/describe/service?service=${"x".repeat(300)}`]) {
+      assert.equal((await get(url)).status, 400, url);
+    }
+  });
 
   it("shows the end of the journal, and how much of it was asked for", async () => {
     assert.deepEqual(await get("/api/v1/journal"), { status: 200, body: { entries: [], problems: [] } });
@@ -164,6 +196,7 @@ describe("HTTP API", () => {
       "DELETE /api/v1/config/{kind}/{namespace}/{name}",
       "GET /api/v1/config",
       "GET /api/v1/config/{kind}/{namespace}/{name}",
+      "GET /api/v1/describe/service",
       "GET /api/v1/endpoints",
       "GET /api/v1/hosts",
       "GET /api/v1/journal",

@@ -15,24 +15,31 @@ function indexOf(...claims: Claim<string>[]): HostIndex<string> {
 describe("HostIndex", () => {
   it("prefers the service's own namespace, then the root namespace, then the order of names", () => {
     const index = indexOf(claim("z/own", "h.x"), claim("a/other", "h.x"), claim("root/mesh", "h.x"));
-    assert.equal(index.find("h.x", "z"), "z/own");
-    assert.equal(index.find("h.x", "q"), "root/mesh");
-    assert.equal(indexOf(claim("c/2", "h.x"), claim("b/1", "h.x")).find("h.x", "q"), "b/1");
+    assert.equal(index.find(["h.x"], "z"), "z/own");
+    assert.equal(index.find(["h.x"], "q"), "root/mesh");
+    assert.equal(indexOf(claim("c/2", "h.x"), claim("b/1", "h.x")).find(["h.x"], "q"), "b/1");
   });
 
   it("prefers an exact host to a wildcard, and the longer wildcard to the shorter", () => {
     const index = indexOf(claim("a/short", "*.x"), claim("a/long", "*.b.x"), claim("a/exact", "a.b.x"));
-    assert.equal(index.find("a.b.x", "a"), "a/exact");
-    assert.equal(index.find("c.b.x", "a"), "a/long");
-    assert.equal(index.find("c.x", "a"), "a/short");
-    assert.equal(index.find("c.y", "a"), undefined);
+    assert.equal(index.find(["a.b.x"], "a"), "a/exact");
+    assert.equal(index.find(["c.b.x"], "a"), "a/long");
+    assert.equal(index.find(["c.x"], "a"), "a/short");
+    assert.equal(index.find(["c.y"], "a"), undefined);
+  });
+
+  it("finds what was written for any of a service's names, ranked as if it were for one", () => {
+    const index = indexOf(claim("a/native", "web.service.consul"), claim("shop/canonical", "web.shop.svc.x"), claim("shop/wide", "*.svc.x"));
+    assert.equal(index.find(["web.shop.svc.x", "web.service.consul"], "a"), "a/native");
+    assert.equal(index.find(["web.shop.svc.x", "web.service.consul"], "shop"), "shop/canonical");
+    assert.equal(index.find(["db.service.consul", "db.shop.svc.x"], "shop"), "shop/wide");
   });
 
   it("names the hosts of both sides of a change, and forgets what was removed", () => {
     const index = indexOf(claim("a/r", "one.x", "two.x"));
     const touched = index.apply([{ key: "a/r", before: claim("a/r", "one.x", "two.x"), after: claim("a/r", "two.x", "three.x") }]);
     assert.deepEqual([...touched].sort(), ["one.x", "three.x", "two.x"]);
-    assert.equal(index.find("one.x", "a"), undefined);
-    assert.equal(index.find("three.x", "a"), "a/r");
+    assert.equal(index.find(["one.x"], "a"), undefined);
+    assert.equal(index.find(["three.x"], "a"), "a/r");
   });
 });

@@ -1,0 +1,329 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { type AnyResource, resourceKey } from "../../../../api/resource.ts";
+import { SourceCollection } from "../../../../base/collection.ts";
+import { type Catalog, createCatalog } from "../../../../discovery/catalog/catalog.ts";
+import type { SamenessRule } from "../../../../discovery/catalog/sameness.ts";
+import { VipAllocator } from "../../../../discovery/catalog/vip.ts";
+import { createStaticRegistry } from "../../../../discovery/registry/static/registry.ts";
+import type { RegistryService } from "../../../../discovery/registry/registry.ts";
+import { createMemoryStore } from "../../../../store/memory.ts";
+import type { KeyValueStore } from "../../../../store/key-value.ts";
+import { foreignService, meshedWorkload, PlainRegistry, plainWorkload } from "../../../support/plain-registry.ts";
+import { resource } from "../../../support/resource.ts";
+
+const OF_ALL: SamenessRule = {
+  of: [
+    { registry: "static", namespace: "default", name: "*" },
+    { registry: "consul", namespace: "consul", name: "*" },
+    { registry: "east", namespace: "east-shop", name: "*" },
+  ],
+  allowPlaintext: true,
+};
+
+describe("services of several registries that a rule joins", () => {
+  let store: KeyValueStore;
+  let config: SourceCollection<AnyResource>;
+  let hosts: PlainRegistry;
+  let consul: PlainRegistry;
+  let east: PlainRegistry;
+  let catalog: Catalog;
+
+  beforeEach(async () => {
+    store = createMemoryStore();
+    config = new SourceCollection();
+    hosts = new PlainRegistry("hosts");
+    consul = new PlainRegistry("consul");
+    east = new PlainRegistry("east");
+    catalog = await start([OF_ALL]);
+  });
+
+  afterEach(() => catalog.close());
+
+  async function start(sameness: readonly SamenessRule[]): Promise<Catalog> {
+    const written = createStaticRegistry({ config, meshDomain: "mesh.internal" });
+    written.start();
+    return createCatalog({
+      registries: [written, hosts, consul, east],
+      sameness,
+      meshDomain: "mesh.internal",
+      trustDomain: "mesh.internal",
+      vips: await VipAllocator.load({ store, ranges: ["240.240.0.0/16", "2001:2::/48"], now: Date.now }),
+      onVipFailure: (failure) => assert.fail(String(failure)),
+    });
+  }
+
+  const restart = async (...sameness: SamenessRule[]): Promise<void> => {
+    await catalog.settled();
+    await catalog.close();
+    catalog = await start(sameness);
+  };
+  const put = (...resources: AnyResource[]): void => config.apply(resources.map((one) => [resourceKey(one), one]));
+  const register = (registry: PlainRegistry, ...services: RegistryService[]): void => registry.services.apply(services.map((one) => [one.name, one]));
+  const places = (key: string): string[] => (catalog.endpoints.get(key) ?? []).map(({ servicePort, address, port }) => `${servicePort} ${address}:${port}`);
+  const notes = (key = "default/reviews"): string => (catalog.findings.get(key)?.notes ?? []).join("\n");
+
+  const reviews = resource("Service", "reviews", { selector: { app: "reviews" }, ports: [{ name: "http", port: 8_080, targetPort: 9_080 }] });
+  const ofConsul = (changes: Partial<RegistryService> = {}): RegistryService => foreignService("consul", "reviews", { ports: [{ name: "", number: 9_082, protocol: "HTTP" }], ...changes });
+  const ofEast = (changes: Partial<RegistryService> = {}): RegistryService => {
+    const source = { registry: "east", object: "shop/reviews" };
+    const pod = plainWorkload("10.244.0.1", { namespace: "east-shop", ports: { http: 8_081 }, source });
+    return foreignService("east-shop", "reviews", {
+      aliases: ["reviews.shop.svc.cluster.local"],
+      ports: [{ name: "http", number: 80, protocol: "HTTP", targetPort: "http" }],
+      backends: { kind: "explicit", workloads: [pod] },
+      source,
+      ...changes,
+    });
+  };
+  const all = (): void => {
+    put(reviews);
+    hosts.workloads.apply([["hosts/1", meshedWorkload("1", { ports: { http: 9_080 } })]]);
+    register(consul, ofConsul());
+    register(east, ofEast());
+  };
+
+  it("are one, with the endpoints of all and none twice", () => {
+    all();
+    assert.deepEqual([...catalog.services.entries().keys()], ["default/reviews"]);
+    assert.deepEqual(places("default/reviews"), ["8080 10.0.0.1:9080", "8080 10.244.0.1:8081", "8080 172.16.0.1:8080"]);
+    register(consul, ofConsul({ backends: { kind: "explicit", workloads: [plainWorkload("10.0.0.1", { ports: { "": 9_080 } }), plainWorkload("10.244.0.1", { ports: { "": 8_081 } })] } }));
+    assert.deepEqual(places("default/reviews"), ["8080 10.0.0.1:9080", "8080 10.244.0.1:8081"]);
+    assert.equal(catalog.endpoints.get("default/reviews")?.[0]?.meshed, true, "the mesh's own word about its place");
+  });
+
+  it("are reached by every name that each of them had", () => {
+    all();
+    const owned = catalog.names.domains("default/reviews", 8_080);
+    for (const name of ["reviews.default.svc.mesh.internal", "reviews.default", "reviews.consul.svc.mesh.internal", "reviews.consul", "reviews.service.consul", "reviews.east-shop.svc.mesh.internal", "reviews.shop.svc.cluster.local"]) {
+      assert.ok(owned.includes(name), name);
+    }
+    assert.equal(catalog.services.get("default/reviews")?.hostname, "reviews.default.svc.mesh.internal");
+  });
+
+  it("are separate without a rule, and pending where one claims the other's place", async () => {
+    await restart();
+    all();
+    assert.deepEqual([...catalog.services.entries().keys()].sort(), ["consul/reviews", "default/reviews", "east-shop/reviews"]);
+    assert.deepEqual(places("default/reviews"), ["8080 10.0.0.1:9080"]);
+    register(consul, ofConsul({ namespace: "default", hostname: "reviews.default.svc.mesh.internal" }));
+    assert.deepEqual(places("default/reviews"), ["8080 10.0.0.1:9080"]);
+    assert.deepEqual(catalog.findings.get("default/reviews")?.pending, [{ registry: "consul", object: "dc1/reviews" }]);
+  });
+
+  it("leave a claim that no rule is about pending, also one with precedence", () => {
+    all();
+    register(east, ofEast({ namespace: "default", hostname: "reviews.default.svc.mesh.internal" }));
+    assert.deepEqual(catalog.findings.get("default/reviews")?.pending, [{ registry: "east", object: "shop/reviews" }]);
+    assert.equal(places("default/reviews").length, 2);
+    const byRuleOnly: SamenessRule = { of: [{ registry: "consul", namespace: "consul", name: "*" }, { registry: "east", namespace: "east-shop", name: "*" }], allowPlaintext: false };
+    return restart(byRuleOnly).then(() => {
+      put(resource("Service", "reviews", { selector: { app: "x" }, ports: [{ port: 1 }] }, { namespace: "consul" }));
+      register(east, ofEast());
+      assert.deepEqual(catalog.findings.get("consul/reviews")?.pending.map(({ registry }) => registry), ["static"]);
+      assert.deepEqual(places("consul/reviews"), ["9082 10.244.0.1:8081", "9082 172.16.0.1:8080"]);
+    });
+  });
+
+  it("take no plain endpoint beside meshed ones unless the rule allows it", async () => {
+    await restart({ ...OF_ALL, allowPlaintext: false });
+    all();
+    assert.deepEqual(places("default/reviews"), ["8080 10.0.0.1:9080"]);
+    assert.match(notes(), /consul dc1\/reviews: a plain endpoint of a service in the mesh gets no traffic/);
+    hosts.workloads.apply([["hosts/1", undefined]]);
+    assert.equal(places("default/reviews").length, 2, "nothing of it is in the mesh now");
+  });
+
+  it("are of the mesh where one is: an identity is expected of meshed endpoints", () => {
+    register(consul, ofConsul());
+    register(east, ofEast());
+    assert.equal(catalog.services.get("default/reviews")?.external, true);
+    put(reviews);
+    assert.equal(catalog.services.get("default/reviews")?.external, false);
+  });
+
+  it("match ports by number, then name, then where each has one; and show what differs, with the winner", () => {
+    put(resource("Service", "reviews", { selector: { app: "reviews" }, ports: [{ name: "http", port: 80 }, { name: "grpc", port: 90 }] }));
+    register(
+      east,
+      ofEast({
+        ports: [
+          { name: "web", number: 80, protocol: "TCP", targetPort: "http" },
+          { name: "grpc", number: 91, protocol: "GRPC", targetPort: "grpc" },
+          { name: "metrics", number: 9_090, protocol: "HTTP", targetPort: "metrics" },
+        ],
+        backends: { kind: "explicit", workloads: [plainWorkload("10.244.0.1", { ports: { http: 1, grpc: 2, metrics: 3 }, source: { registry: "east", object: "p" } })] },
+      }),
+    );
+    assert.deepEqual(catalog.services.get("default/reviews")?.ports.map(({ name, number, protocol }) => [name, number, protocol]), [["http", 80, "HTTP"], ["grpc", 90, "GRPC"], ["metrics", 9_090, "HTTP"]]);
+    assert.deepEqual(places("default/reviews"), ["80 10.244.0.1:1", "90 10.244.0.1:2", "9090 10.244.0.1:3"]);
+    assert.match(notes(), /port 80 speaks TCP there; the HTTP of static .* holds/);
+    assert.match(notes(), /its port 91 is called by the number 90/);
+  });
+
+  it("name every port of several", () => {
+    register(consul, ofConsul());
+    register(east, ofEast({ ports: [{ name: "", number: 80, protocol: "HTTP" }, { name: "b", number: 81, protocol: "TCP" }] }));
+    assert.deepEqual(catalog.services.get("default/reviews")?.ports.map(({ name }) => name), ["http-80", "b", "http-9082"]);
+  });
+
+  it("are found in one way: who is found otherwise gets no traffic, and a note says so", () => {
+    put(reviews);
+    register(consul, ofConsul({ resolution: "dns", backends: { kind: "explicit", workloads: [plainWorkload("db.example.com")] } }));
+    assert.deepEqual(places("default/reviews"), []);
+    assert.match(notes(), /found by DNS, those of static .* by address: none of its endpoints gets traffic/);
+  });
+
+  it("hear the worst of what registries say about one place, and nothing from who does not know", () => {
+    all();
+    const health = (): string[] => (catalog.endpoints.get("default/reviews") ?? []).map(({ address, health: one }) => `${address} ${one}`).filter((text) => text.startsWith("10.0.0.1"));
+    const told = (word: "healthy" | "unhealthy" | "draining" | "unknown"): void =>
+      register(consul, ofConsul({ backends: { kind: "explicit", workloads: [plainWorkload("10.0.0.1", { ports: { "": 9_080 }, health: word })] } }));
+    for (const [word, result] of [["unknown", "healthy"], ["unhealthy", "unhealthy"], ["draining", "draining"], ["healthy", "healthy"]] as const) {
+      told(word);
+      assert.deepEqual(health(), [`10.0.0.1 ${result}`], word);
+    }
+  });
+
+  it("are the one place also where an instance is told by another of its addresses", () => {
+    put(reviews);
+    hosts.workloads.apply([["hosts/1", meshedWorkload("1", { ports: { http: 9_080 }, addresses: ["10.0.0.1", "fd77::1"] })]]);
+    register(consul, ofConsul({ backends: { kind: "explicit", workloads: [plainWorkload("fd77::1", { ports: { "": 9_080 } })] } }));
+    assert.deepEqual(places("default/reviews"), ["8080 10.0.0.1:9080"]);
+  });
+
+  it("live on while any of them is there, under the first one's name", () => {
+    all();
+    config.apply([[resourceKey(reviews), undefined]]);
+    assert.equal(catalog.services.get("default/reviews")?.hostname, "reviews.default.svc.mesh.internal");
+    assert.deepEqual(places("default/reviews"), ["9082 10.244.0.1:8081", "9082 172.16.0.1:8080"]);
+    consul.services.apply([["reviews", undefined]]);
+    assert.deepEqual(places("default/reviews"), ["80 10.244.0.1:8081"]);
+    east.services.apply([["reviews", undefined]]);
+    assert.equal(catalog.services.get("default/reviews"), undefined);
+  });
+
+  it("keep the virtual addresses that they had before they were joined, for who looked them up", async () => {
+    await restart();
+    all();
+    await catalog.settled();
+    const before = ["default/reviews", "consul/reviews"].flatMap((key) => catalog.services.get(key)?.vips ?? []);
+    await restart(OF_ALL);
+    await catalog.settled();
+    const after = catalog.services.get("default/reviews")?.vips ?? [];
+    assert.deepEqual(before.filter((vip) => !after.includes(vip)), []);
+    assert.deepEqual(after.slice(0, 2), before.slice(0, 2));
+    consul.services.apply([["reviews", undefined]]);
+    await catalog.settled();
+    assert.equal(catalog.services.get("default/reviews")?.vips.includes(before[2] ?? ""), false);
+    const released = (await store.list("vip/")).items.map(({ value }) => JSON.parse(value) as { service: string; releasedAt?: number });
+    assert.notEqual(released.find(({ service }) => service === "consul/reviews")?.releasedAt, undefined);
+  });
+
+  it("join a host that somebody declared under its own name", async () => {
+    await restart({ of: [{ registry: "static", namespace: "default", name: "api.example.com" }, { registry: "consul", namespace: "consul", name: "api" }], allowPlaintext: false });
+    register(consul, foreignService("consul", "api"));
+    assert.equal(catalog.services.get("default/api.example.com")?.hostname, "api.example.com");
+    put(resource("ServiceEntry", "api", { hosts: ["api.example.com"], ports: [{ name: "http", number: 80, protocol: "HTTP" }], resolution: "STATIC", endpoints: [{ address: "192.0.2.7" }] }));
+    assert.deepEqual(places("default/api.example.com"), ["80 172.16.0.1:8080", "80 192.0.2.7:80"]);
+  });
+
+  it("are explained: who says what, and why each endpoint does or does not serve", async () => {
+    await restart({ ...OF_ALL, allowPlaintext: false });
+    all();
+    await catalog.settled();
+    const { members, ports, endpoints, names, isInForce } = catalog.describe("default/reviews") ?? assert.fail("no description");
+    assert.equal(isInForce, true);
+    assert.deepEqual(members.map(({ source, ownKey, rule }) => [source.registry, ownKey, rule]), [["static", "default/reviews", 0], ["consul", "consul/reviews", 0], ["east", "east-shop/reviews", 0]]);
+    assert.deepEqual(ports.map(({ number, source }) => [number, source.registry]), [[8_080, "static"]]);
+    assert.deepEqual(endpoints.map(({ addresses, getsTraffic, reason }) => [addresses[0], getsTraffic, reason]), [
+      ["10.0.0.1", true, "healthy"],
+      ["172.16.0.1", false, "a plain endpoint of a service in the mesh gets no traffic"],
+      ["10.244.0.1", false, "a plain endpoint of a service in the mesh gets no traffic"],
+    ]);
+    assert.equal(names[0], "reviews.default.svc.mesh.internal");
+    await restart();
+    assert.deepEqual(catalog.describe("default/reviews")?.namesakes.map(({ ownKey }) => ownKey).sort(), ["consul/reviews", "east-shop/reviews"]);
+    assert.equal(catalog.describe("default/nobody"), undefined);
+  });
+
+  it("are in the same catalog as after a fresh join, whatever the events (property)", async () => {
+    const app = fc.constantFrom("a", "b");
+    const event = fc.oneof(
+      fc.record({ do: fc.constant("serve" as const), app, there: fc.boolean() }),
+      fc.record({ do: fc.constant("report" as const), app, there: fc.boolean() }),
+      fc.record({ do: fc.constant("consul" as const), app, there: fc.boolean() }),
+      fc.record({ do: fc.constant("east" as const), app, there: fc.boolean() }),
+      fc.record({ do: fc.constant("select" as const), app, there: fc.boolean() }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(event, { maxLength: 25 }), async (events) => {
+        store = createMemoryStore();
+        config = new SourceCollection();
+        hosts = new PlainRegistry("hosts");
+        consul = new PlainRegistry("consul");
+        east = new PlainRegistry("east");
+        const rules = [{ ...OF_ALL, except: ["b"] }];
+        const followed = await start(rules);
+        for (const one of events) {
+          const service = resource("Service", one.app, { selector: { app: one.app }, ports: [{ port: 80 }] });
+          const selecting = { ...resource("Service", `of-${one.app}`, { selector: { app: "reviews" }, ports: [{ port: 80 }] }, { namespace: "consul" }) };
+          const selector = { ...selecting, metadata: { ...selecting.metadata, annotations: { "ironmesh.io/registries": "consul" } } };
+          if (one.do === "serve") config.apply([[resourceKey(service), one.there ? service : undefined]]);
+          else if (one.do === "report") hosts.workloads.apply([[`hosts/${one.app}`, one.there ? meshedWorkload(one.app, { key: `hosts/${one.app}`, labels: { app: one.app }, addresses: ["10.0.0.9"] }) : undefined]]);
+          else if (one.do === "consul") consul.services.apply([[one.app, one.there ? foreignService("consul", one.app) : undefined]]);
+          else if (one.do === "east") east.services.apply([[one.app, one.there ? ofEast({ name: one.app }) : undefined]]);
+          else config.apply([[resourceKey(selector), one.there ? selector : undefined]]);
+        }
+        const fresh = await start(rules);
+        await Promise.all([followed.settled(), fresh.settled()]);
+        assert.deepEqual(contentOf(followed), contentOf(fresh));
+        await Promise.all([followed.close(), fresh.close()]);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
+describe("selectors over instances of other registries", () => {
+  it("see them where they are named, in their own namespace, and no others", async () => {
+    const config = new SourceCollection<AnyResource>();
+    const written = createStaticRegistry({ config, meshDomain: "mesh.internal" });
+    written.start();
+    const consul = new PlainRegistry("consul");
+    const catalog = createCatalog({
+      registries: [written, consul],
+      meshDomain: "mesh.internal",
+      trustDomain: "mesh.internal",
+      vips: await VipAllocator.load({ store: createMemoryStore(), ranges: ["240.240.0.0/16", "2001:2::/48"], now: Date.now }),
+      onVipFailure: (failure) => assert.fail(String(failure)),
+    });
+    const entry = (name: string, namespace: string, annotations: Record<string, string>): AnyResource => {
+      const made = resource("ServiceEntry", name, { hosts: [`${name}.example.com`], ports: [{ name: "http", number: 80, protocol: "HTTP" }], resolution: "STATIC", workloadSelector: { labels: { app: "reviews" } } }, { namespace });
+      return { ...made, metadata: { ...made.metadata, annotations } };
+    };
+    const put = (one: AnyResource): void => config.apply([[resourceKey(one), one]]);
+    consul.services.apply([["reviews", foreignService("consul", "reviews")]]);
+    put(entry("asked", "consul", { "ironmesh.io/registries": "kubernetes, consul" }));
+    put(entry("silent", "consul", {}));
+    put(entry("elsewhere", "default", { "ironmesh.io/registries": "consul" }));
+    const found = (key: string): number | undefined => catalog.endpoints.get(key)?.length;
+    assert.deepEqual([found("consul/asked.example.com"), found("consul/silent.example.com"), found("default/elsewhere.example.com")], [1, 0, 0]);
+    assert.match(catalog.findings.get("consul/asked.example.com")?.notes.join() ?? "", /no registry is called kubernetes/);
+    consul.services.apply([["other", foreignService("consul", "other", { backends: { kind: "explicit", workloads: [plainWorkload("172.16.0.9", { namespace: "consul" })] } })]]);
+    assert.equal(found("consul/asked.example.com"), 2);
+    consul.services.apply([["reviews", undefined]]);
+    assert.equal(found("consul/asked.example.com"), 1);
+    await catalog.close();
+  });
+});
+
+function contentOf({ services, endpoints, findings, names }: Catalog) {
+  const sorted = <T>(entries: ReadonlyMap<string, T>): [string, T][] => [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
+  return {
+    services: sorted(services.entries()),
+    domains: sorted(services.entries()).map(([key]) => names.domains(key, 80)),
+    endpoints: sorted(endpoints.entries()),
+    findings: sorted(findings.entries()),
+  };
+}
