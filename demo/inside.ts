@@ -5,7 +5,7 @@ import type { Narrator } from "./narrator.ts";
 import { stepsOf } from "./steps.ts";
 import { readLogTails } from "./logs.ts";
 import { startWorld } from "./world.ts";
-import type { World } from "./world.ts";
+import type { Neighbours, World } from "./world.ts";
 
 /** The descriptor on which the outside waits for the end of the steps. */
 const ANNOUNCE_FD = 3;
@@ -15,8 +15,8 @@ const SILENCE_MS = 5_000;
 
 export interface InsideOptions {
   readonly isOnce: boolean;
-  /** Undefined: a mesh without a Consul. */
-  readonly consulPath: string | undefined;
+  /** What stands beside the mesh. */
+  readonly neighbours: Neighbours;
 }
 
 /**
@@ -50,13 +50,15 @@ async function show(options: InsideOptions): Promise<number> {
   }
 }
 
-async function showSteps({ isOnce, consulPath }: InsideOptions, narrator: Narrator): Promise<number> {
-  const steps = stepsOf({ hasConsul: consulPath !== undefined });
+async function showSteps({ isOnce, neighbours }: InsideOptions, narrator: Narrator): Promise<number> {
+  const [hasConsul, hasKubernetes] = [neighbours.consulPath !== undefined, neighbours.kubernetesPrograms !== undefined];
+  const steps = stepsOf({ hasConsul, hasKubernetes });
   narrator.say("Starting a control plane and three hosts, each with its agent, Envoy and applications …");
-  if (consulPath !== undefined) narrator.say("and beside them a Consul cluster: a server, and two boxes that are not in the mesh …");
+  if (hasConsul) narrator.say("and beside them a Consul cluster: a server, and two boxes that are not in the mesh …");
+  if (hasKubernetes) narrator.say("and a Kubernetes API with its etcd, and a node whose pods it tells about …");
   let world: World;
   try {
-    world = await startWorld(narrator, consulPath);
+    world = await startWorld(narrator, neighbours);
   } catch (failure) {
     return await report("the start", failure);
   }

@@ -69,7 +69,7 @@ const ratings: DemoWorkload = {
   name: "ratings",
   group: "default/ratings",
   uid: RATINGS_UID,
-  application: { file: "ratings.mjs", options: { uid: RATINGS_UID, port: 9_081 } },
+  application: { file: "ratings.mjs", options: { place: "vm3", uid: RATINGS_UID, port: 9_081 } },
 };
 
 function reviews(version: "v1" | "v2"): DemoWorkload {

@@ -6,6 +6,8 @@ export interface DemoOptions {
   readonly isOnce: boolean;
   /** A Consul cluster stands beside the mesh, with a service that only it knows. */
   readonly withConsul: boolean;
+  /** A Kubernetes API stands beside the mesh, and a service is registered in it too. */
+  readonly withKubernetes: boolean;
   readonly isHelp: boolean;
 }
 
@@ -20,12 +22,18 @@ step; afterwards everything runs on until Ctrl-C. Takes root.
                   health, under Istio's resources, and with Consul stopped.
                   Takes the consul on PATH, else builds one with Go, once: about
                   eight minutes of CPU
+  --with-kubernetes
+                  a Kubernetes API of its own beside the mesh, and the steps about
+                  one service that several registries have: separate, joined by a
+                  rule, and with each registry failing in turn; with --with-consul
+                  it is in Consul too. Takes kube-apiserver, etcd and kubectl on
+                  PATH, else builds them with Go, once: about ten minutes of CPU
   --help          this text
 
 examples:
   npm run demo
   npm run demo -- --with-consul
-  npm run demo -- --once --with-consul
+  npm run demo -- --once --with-consul --with-kubernetes
 `;
 
 /** @throws for an option that there is not */
@@ -35,8 +43,9 @@ export function parseOptions(args: readonly string[]): DemoOptions {
     options: {
       once: { type: "boolean", default: false },
       "with-consul": { type: "boolean", default: false },
+      "with-kubernetes": { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
   });
-  return { isOnce: values.once, withConsul: values["with-consul"], isHelp: values.help };
+  return { isOnce: values.once, withConsul: values["with-consul"], withKubernetes: values["with-kubernetes"], isHelp: values.help };
 }

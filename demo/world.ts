@@ -6,6 +6,7 @@ import { TaskGroup } from "../base/task-group.ts";
 import { apiClient } from "../cli/api-client.ts";
 import type { EndpointView, HostView, ProxyView, RegistryView } from "../discovery/http/api.ts";
 import { envoyPath } from "../test/support/envoy.ts";
+import type { KubernetesPrograms } from "../test/support/kubernetes.ts";
 import { createLab } from "../test/support/network-lab.ts";
 import type { LabHost } from "../test/support/network-lab.ts";
 import { networkState } from "../test/support/network-state.ts";
@@ -14,6 +15,8 @@ import { CONSUL_HOSTS, startConsul } from "./consul.ts";
 import type { ConsulCluster } from "./consul.ts";
 import { createDaemon, ironmeshCommand, whileRunning } from "./daemon.ts";
 import type { Daemon } from "./daemon.ts";
+import { KUBERNETES_HOSTS, startKubernetes } from "./kubernetes.ts";
+import type { KubernetesCluster } from "./kubernetes.ts";
 import { MESH_YAML, PROXY_UID, VM_NAMES, WORKLOADS } from "./mesh.ts";
 import type { VmName } from "./mesh.ts";
 import type { Narrator } from "./narrator.ts";
@@ -29,6 +32,7 @@ export interface World {
   readonly controlPlane: Daemon;
   /** Beside the mesh, where the person asked for it. */
   readonly consul: ConsulCluster | undefined;
+  readonly kubernetes: KubernetesCluster | undefined;
   /** The folder of everything that the world wrote. */
   readonly folder: string;
   readonly apiSocket: string;
@@ -55,27 +59,29 @@ export const WORLD_FOLDER = "/dev/shm/ironmesh-demo";
 const AGENT_PORT = 15_012;
 const READINESS_PORT = 15_021;
 
-/**
- * Starts everything, and resolves when every host is enrolled and its proxy has what it needs.
- *
- * @param consulPath absent: a mesh without a Consul
- */
-export async function startWorld(narrator: Narrator, consulPath?: string): Promise<World> {
+/** Registries to have beside the mesh, with the programs that they are. */
+export interface Neighbours {
+  readonly consulPath?: string | undefined;
+  readonly kubernetesPrograms?: KubernetesPrograms | undefined;
+}
+
+/** Starts everything, and resolves when every host is enrolled and its proxy has what it needs. */
+export async function startWorld(narrator: Narrator, neighbours: Neighbours = {}): Promise<World> {
   const tasks = new TaskGroup();
   try {
-    return await build(narrator, consulPath, tasks);
+    return await build(narrator, neighbours, tasks);
   } catch (failure) {
     await tasks.close();
     throw failure;
   }
 }
 
-async function build(narrator: Narrator, consulPath: string | undefined, tasks: TaskGroup): Promise<World> {
+async function build(narrator: Narrator, { consulPath, kubernetesPrograms }: Neighbours, tasks: TaskGroup): Promise<World> {
   const envoy = envoyPath();
   await access(envoy, constants.X_OK);
   await mkdir(join(WORLD_FOLDER, "log"), { recursive: true, mode: 0o755 });
   await pointResolverAtMesh(WORLD_FOLDER);
-  const lab = tasks.own(await createLab({ hosts: ["control", ...VM_NAMES, ...(consulPath === undefined ? [] : CONSUL_HOSTS)] }));
+  const lab = tasks.own(await createLab({ hosts: ["control", ...VM_NAMES, ...(consulPath === undefined ? [] : CONSUL_HOSTS), ...(kubernetesPrograms === undefined ? [] : KUBERNETES_HOSTS)] }));
   const host = (name: string): LabHost => {
     const found = lab.hosts[name];
     if (found === undefined) throw new Error(`the lab has no host ${name}`);
@@ -87,7 +93,8 @@ async function build(narrator: Narrator, consulPath: string | undefined, tasks: 
   const terminal = createTerminal({ hosts, apiSocket, narrator });
 
   const consul = consulPath === undefined ? undefined : await startConsul({ path: consulPath, host, folder: WORLD_FOLDER, terminal });
-  const controlPlane = await prepareControlPlane(hosts.control, apiSocket, consul);
+  const kubernetes = kubernetesPrograms === undefined ? undefined : await startKubernetes({ programs: kubernetesPrograms, host, folder: WORLD_FOLDER, terminal });
+  const controlPlane = await prepareControlPlane(hosts.control, apiSocket, consul, kubernetes);
   controlPlane.start();
   await whileRunning(controlPlane, "the control plane to serve its API", async () => (await api.get("/readyz")) !== undefined);
 
@@ -105,6 +112,7 @@ async function build(narrator: Narrator, consulPath: string | undefined, tasks: 
     vms,
     controlPlane,
     consul,
+    kubernetes,
     folder: WORLD_FOLDER,
     apiSocket,
     hosts: async () => (await api.get("/api/v1/hosts")) as HostView[],
@@ -116,7 +124,7 @@ async function build(narrator: Narrator, consulPath: string | undefined, tasks: 
   };
 }
 
-async function prepareControlPlane(host: LabHost, apiSocket: string, consul: ConsulCluster | undefined): Promise<Daemon> {
+async function prepareControlPlane(host: LabHost, apiSocket: string, consul: ConsulCluster | undefined, kubernetes: KubernetesCluster | undefined): Promise<Daemon> {
   const folder = join(WORLD_FOLDER, "control");
   const configDir = join(folder, "mesh");
   await mkdir(configDir, { recursive: true });
@@ -128,7 +136,10 @@ async function prepareControlPlane(host: LabHost, apiSocket: string, consul: Con
       configDir,
       stateDir: join(folder, "state"),
       listen: { agents: [{ host: host.addresses.v4, port: AGENT_PORT }], apiSocket },
-      ...(consul === undefined ? {} : { registries: [{ kind: "consul", address: consul.address, tokenFile: consul.tokenFile }] }),
+      registries: [
+        ...(consul === undefined ? [] : [{ kind: "consul", address: consul.address, tokenFile: consul.tokenFile }]),
+        ...(kubernetes === undefined ? [] : [{ kind: "kubernetes", kubeconfig: kubernetes.kubeconfig }]),
+      ],
     }),
   );
   return createDaemon({ name: "control-plane", host, command: ironmeshCommand("control-plane", "--config", configPath), logPath: join(WORLD_FOLDER, "log", "control-plane.log") });
@@ -162,7 +173,8 @@ async function prepareVm(name: VmName, host: LabHost, controlAddress: string, en
   return { name, lab: host, agent, untouched: await networkState(host) };
 }
 
-async function startApplication(host: LabHost, name: string, file: string, options: Readonly<Record<string, unknown>>): Promise<void> {
+/** Resolves when the application listens. */
+export async function startApplication(host: LabHost, name: string, file: string, options: Readonly<Record<string, unknown>>): Promise<void> {
   const application = host.spawn(process.execPath, [join(APPLICATIONS, file), JSON.stringify(options)]);
   await waitUntil(() => application.output().includes("listening") || application.child.exitCode !== null, { what: `${name} to listen` });
   if (application.child.exitCode !== null) throw new Error(`${name} did not start: ${application.output()}`);

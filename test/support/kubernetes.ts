@@ -7,24 +7,26 @@ const KUBERNETES: GoPeer = {
   name: "kubernetes",
   folder: join(import.meta.dirname, "..", "peers", "tools-kubernetes"),
   goVersion: "1.26.0",
-  cpuMinutes: 7,
+  cpuMinutes: 10,
   programs: [
     { command: "kube-apiserver", version: "1.36.3", package: "k8s.io/kubernetes/cmd/kube-apiserver" },
+    { command: "kubectl", version: "1.36.3", package: "k8s.io/kubernetes/cmd/kubectl" },
     { command: "etcd", version: "3.6.8", package: "go.etcd.io/etcd/server/v3" },
   ],
-  remedy: "install kube-apiserver and etcd (https://kubernetes.io/releases/download)",
+  remedy: "install kube-apiserver, kubectl and etcd (https://kubernetes.io/releases/download)",
 };
 
-/** The programs of a Kubernetes API. */
+/** The programs of a Kubernetes API, and its command line. */
 export interface KubernetesPrograms {
   readonly apiServer: string;
+  readonly kubectl: string;
   readonly etcd: string;
 }
 
 /** Those to run; undefined without them. */
 export function kubernetesPrograms(): KubernetesPrograms | undefined {
   const paths = goPeerPaths(KUBERNETES);
-  return paths === undefined ? undefined : { apiServer: paths.get("kube-apiserver") ?? "", etcd: paths.get("etcd") ?? "" };
+  return paths === undefined ? undefined : { apiServer: paths.get("kube-apiserver") ?? "", kubectl: paths.get("kubectl") ?? "", etcd: paths.get("etcd") ?? "" };
 }
 
 /** Builds them where they are missing. @returns why they are missing still */
