@@ -30,7 +30,7 @@ const services: Listing<ServiceView> = {
     ["PORTS", (row) => row.ports.map((port) => `${port.number}/${port.protocol}`).join(",")],
     ["VIRTUAL ADDRESSES", (row) => row.vips.join(",")],
     ["ENDPOINTS", (row) => `${row.endpoints.healthy}/${row.endpoints.total}`],
-    ["REGISTRY", (row) => row.registry],
+    ["REGISTRY", (row) => row.registries.join("+")],
   ],
   notes: (rows) => rows.flatMap((row) => row.notes.map((note) => `${row.namespace}/${row.name}: ${note}`)),
 };

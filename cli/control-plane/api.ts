@@ -113,6 +113,7 @@ function viewService(catalog: Catalog, key: string): ServiceView | undefined {
     ports: service.ports.map((port) => ({ name: port.name, number: port.number, protocol: port.protocol })),
     vips,
     registry: source.registry,
+    registries: [...new Set(catalog.sourcesOf(key).map(({ registry }) => registry))],
     endpoints: { healthy: endpoints.filter(({ health }) => health === "healthy" || health === "unknown").length, total: endpoints.length },
     notes: [...pending.map((other) => `${other.object} of ${other.registry} has the same name: it gets no traffic unless a sameness rule joins it`), ...notes],
   };

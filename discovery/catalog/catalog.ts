@@ -4,6 +4,7 @@ import { type Change, type Collection, SourceCollection } from "../../base/colle
 import type { Closable } from "../../base/task-group.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import { type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
+import type { Source } from "../../model/source.ts";
 import type { Workload } from "../../model/workload.ts";
 import type { Registry, RegistryService, WorkloadTemplate } from "../registry/registry.ts";
 import { Claims } from "./claims.ts";
@@ -27,6 +28,8 @@ export interface Catalog extends Closable {
   readonly names: Names;
   /** By service key: what a person should know about it. Only services with findings are in it. */
   readonly findings: Collection<ServiceFindings>;
+  /** Who a service is made of, the one that has the say first. */
+  sourcesOf(key: ServiceKey): readonly Source[];
   /** Why a service is as it is; undefined where nobody claims the key. Computed when asked for. */
   describe(key: ServiceKey): ServiceDescription | undefined;
   /** Resolves when the virtual addresses that are being allocated now are in the services. */
@@ -260,6 +263,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     workloads,
     names,
     findings,
+    sourcesOf: (key) => claims.of(key).members.map(({ service }) => service.source),
     describe,
     settled: () => allocation,
     async close() {

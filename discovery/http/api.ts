@@ -10,7 +10,10 @@ export interface ServiceView {
   readonly aliases: readonly string[];
   readonly ports: readonly { readonly name: string; readonly number: number; readonly protocol: string }[];
   readonly vips: readonly string[];
+  /** The one that has the say. */
   readonly registry: string;
+  /** All that it is joined of, that one first. */
+  readonly registries: readonly string[];
   readonly endpoints: { readonly healthy: number; readonly total: number };
   /** Why something that was registered does not have the effect that one may expect. */
   readonly notes: readonly string[];
