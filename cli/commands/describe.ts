@@ -8,6 +8,11 @@ import { type Column, renderTable } from "../terminal/table.ts";
 
 type Row<K extends "members" | "ports" | "endpoints" | "registries" | "configuration"> = ServiceDescriptionView[K][number];
 
+/** One instance, with all service ports that it answers at one of its own. */
+interface EndpointRow extends Omit<Row<"endpoints">, "servicePort"> {
+  readonly servicePorts: readonly number[];
+}
+
 /** `ironmesh describe service NAME`: where everything about a service comes from, and why each endpoint does or does not serve. */
 export function addDescribe(program: Command, context: CliContext): void {
   const describe = program.command("describe").description("explain one thing");
@@ -26,7 +31,8 @@ export function addDescribe(program: Command, context: CliContext): void {
 
 /** For people: what is not there is not mentioned. */
 export function renderDescription(view: ServiceDescriptionView): string {
-  const { key, hostname, names, isInForce, vips, resolution, members, ports, endpoints, configuration, registries } = view;
+  const { key, hostname, names, isInForce, vips, resolution, members, ports, configuration, registries } = view;
+  const endpoints = byPlace(view.endpoints);
   const head: Column<readonly [string, string]>[] = [["", ([label]) => label], ["", ([, text]) => text]];
   const facts = [
     ["Service:", key],
@@ -63,8 +69,8 @@ const PORTS: readonly Column<Row<"ports">>[] = [
   ["FROM", ({ source }) => `${source.registry} ${source.object}`],
 ];
 
-const ENDPOINTS: readonly Column<Row<"endpoints">>[] = [
-  ["PORT", ({ servicePort }) => servicePort],
+const ENDPOINTS: readonly Column<EndpointRow>[] = [
+  ["PORT", ({ servicePorts }) => servicePorts.join(",")],
   ["ENDPOINT", ({ addresses, port }) => addresses.map((address) => (port === undefined ? address : formatHostPort(address, port))).join(",")],
   ["WORKLOAD", ({ workload, hostId }) => (hostId === undefined ? workload : `${workload} on ${hostId}`)],
   ["FROM", ({ source }) => `${source.registry} ${source.object}`],
@@ -84,6 +90,15 @@ const REGISTRIES: readonly Column<Row<"registries">>[] = [
   ["AGE", ({ ageSeconds }) => (ageSeconds === undefined ? "" : `${Math.round(ageSeconds)}s`)],
   ["ERROR", ({ error, failingSince }) => (error === "" ? "" : `${error} (since ${failingSince})`)],
 ];
+
+function byPlace(endpoints: readonly Row<"endpoints">[]): EndpointRow[] {
+  const groups = Map.groupBy(endpoints, ({ servicePort: _servicePort, ...place }) => JSON.stringify(place));
+  return [...groups.values()].flatMap(([first, ...others]) => {
+    if (first === undefined) return [];
+    const { servicePort, ...place } = first;
+    return [{ ...place, servicePorts: [servicePort, ...others.map((other) => other.servicePort)] }];
+  });
+}
 
 function findingsOf({ key, members, pending, namesakes, lostNames, notes }: ServiceDescriptionView): string[] {
   const first = members[0];

@@ -35,8 +35,10 @@ export type JoinedPort = readonly [servicePort: number, port: ServicePort];
  * only one can decide (how endpoints are found, who sees it, whom its
  * certificates name) is the first one's. Ports are those of all; names too.
  *
- * A port of a later member is the earlier one of the same number, else of the
- * same name, else the only one where each side has one; any other is added.
+ * A port of a later member is the same as an earlier one of its number, else of
+ * its name, else as the only one where each side has one. It keeps its number
+ * beside the earlier one's, for callers of before, and whoever has either
+ * answers both. Any other is added.
  *
  * @param members at least one, in order of precedence
  */
@@ -58,10 +60,12 @@ export function joinServices(members: readonly [Claim, ...Claim[]], meshDomain: 
   const own = members.find(({ service }) => service.namespace === namespace && service.name === name)?.service;
   // A name with dots is a host that somebody declared.
   const hostname = own?.hostname ?? (name.includes(".") ? name : canonicalHostname(name, namespace, meshDomain));
+  const reasons = members.map(({ service }) => reasonAgainst(service.resolution, owner));
   const ports = new Ports();
-  const joined = members.map((member): JoinedMember => {
-    const reason = reasonAgainst(member.service.resolution, owner);
-    return { claim: member, ports: reason === undefined ? ports.add(member.service) : [], ...(reason === undefined ? {} : { reason }) };
+  for (const [index, member] of members.entries()) if (reasons[index] === undefined) ports.add(member.service);
+  const joined = members.map((member, index): JoinedMember => {
+    const reason = reasons[index];
+    return { claim: member, ports: reason === undefined ? ports.of(member.service) : [], ...(reason === undefined ? {} : { reason }) };
   });
   const serving = joined.filter(({ reason }) => reason === undefined);
   const names = members.flatMap(({ service }) => [service.hostname, ...service.aliases]);
@@ -101,52 +105,64 @@ function reasonAgainst(resolution: Resolution, owner: RegistryService): string |
   return `its endpoints are found ${FOUND[resolution]}, those of ${wordFor(owner.source)} ${FOUND[owner.resolution]}: none of its endpoints gets traffic`;
 }
 
+/** Ports that members have for one and the same, by whatever number or name. */
+interface PortClass {
+  /** Of the first member that has it: its protocol holds. */
+  readonly first: ServicePort;
+  readonly source: Source;
+  /** What each member has for it. */
+  readonly ports: Map<RegistryService, ServicePort[]>;
+}
+
 /** The ports of a joined service, while its members are added in order. */
 class Ports {
-  readonly #ports: ServicePort[] = [];
+  readonly #classes: PortClass[] = [];
+  readonly #all: ServicePort[] = [];
   readonly sources = new Map<number, Source>();
   readonly notes: string[] = [];
 
-  add(service: RegistryService): JoinedPort[] {
-    const free = new Set(this.#ports);
-    const found = new Map<ServicePort, ServicePort>();
-    const pair = (find: (port: ServicePort, candidate: ServicePort) => boolean): void => {
-      for (const port of service.ports) {
-        const earlier = found.has(port) ? undefined : [...free].find((candidate) => find(port, candidate));
-        if (earlier === undefined) continue;
-        free.delete(earlier);
-        found.set(port, earlier);
-      }
-    };
-    pair((port, candidate) => port.number === candidate.number);
-    pair((port, candidate) => port.name !== "" && port.name === candidate.name);
-    if (service.ports.length === 1 && this.#ports.length === 1) pair(() => true);
-    return service.ports.map((port) => {
-      const earlier = found.get(port);
-      if (earlier === undefined) this.#take(port, service.source);
-      else this.#compare(port, earlier, service.source);
-      return [(earlier ?? port).number, port];
+  add(service: RegistryService): void {
+    const earlier = [...this.#classes];
+    for (const port of service.ports) {
+      const found = classOf(port, service, earlier);
+      if (found === undefined) this.#classes.push({ first: port, source: service.source, ports: new Map([[service, [port]]]) });
+      else this.#join(found, port, service);
+      if (this.sources.has(port.number)) continue;
+      this.sources.set(port.number, service.source);
+      this.#all.push({ ...port, protocol: (found?.first ?? port).protocol });
+    }
+  }
+
+  /** What each port of the joined service is called by a member; none for those that it has nothing for. */
+  of(service: RegistryService): JoinedPort[] {
+    return this.#classes.flatMap(({ ports }) => {
+      const [own, ...others] = ports.get(service) ?? [];
+      if (own === undefined) return [];
+      const numbers = new Set([...ports.values()].flat().map(({ number }) => number));
+      return [...numbers].map((number): JoinedPort => [number, others.find((port) => port.number === number) ?? own]);
     });
   }
 
-  /** By number. Where there are several, each has a name of its own. */
+  /** By number. Where there are several, each has a name of its own: the first one's stays. */
   all(): ServicePort[] {
-    const sorted = this.#ports.toSorted((left, right) => left.number - right.number);
-    return sorted.map((port, index) => {
-      const isUnique = sorted.length === 1 || (port.name !== "" && sorted.findIndex(({ name }) => name === port.name) === index);
-      return isUnique ? port : { ...port, name: `${port.name === "" ? port.protocol.toLowerCase() : port.name}-${port.number}` };
+    const names = new Set<string>();
+    const named = this.#all.map((port) => {
+      const isOwn = this.#all.length === 1 || (port.name !== "" && !names.has(port.name));
+      const name = isOwn ? port.name : `${port.name === "" ? port.protocol.toLowerCase() : port.name}-${port.number}`;
+      names.add(name);
+      return { ...port, name };
     });
+    return named.sort((left, right) => left.number - right.number);
   }
 
-  #take(port: ServicePort, source: Source): void {
-    this.#ports.push(port);
-    this.sources.set(port.number, source);
+  #join(found: PortClass, port: ServicePort, service: RegistryService): void {
+    found.ports.set(service, [...(found.ports.get(service) ?? []), port]);
+    const { first, source } = found;
+    if (port.protocol !== first.protocol) this.notes.push(`${wordFor(service.source)}: port ${port.number} speaks ${port.protocol} there; the ${first.protocol} of ${wordFor(source)} holds`);
   }
+}
 
-  #compare(port: ServicePort, earlier: ServicePort, source: Source): void {
-    const holder = this.sources.get(earlier.number);
-    const winner = holder === undefined ? "" : ` of ${wordFor(holder)}`;
-    if (port.number !== earlier.number) this.notes.push(`${wordFor(source)}: its port ${port.number} is called by the number ${earlier.number}${winner}`);
-    if (port.protocol !== earlier.protocol) this.notes.push(`${wordFor(source)}: port ${port.number} speaks ${port.protocol} there; the ${earlier.protocol}${winner} holds`);
-  }
+function classOf(port: ServicePort, service: RegistryService, classes: readonly PortClass[]): PortClass | undefined {
+  const having = (test: (other: ServicePort) => boolean): PortClass | undefined => classes.find(({ ports }) => [...ports.values()].flat().some(test));
+  return having(({ number }) => number === port.number) ?? (port.name === "" ? undefined : having(({ name }) => name === port.name)) ?? (service.ports.length === 1 && classes.length === 1 ? classes[0] : undefined);
 }

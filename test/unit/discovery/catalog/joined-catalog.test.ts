@@ -60,7 +60,9 @@ describe("services of several registries that a rule joins", () => {
   };
   const put = (...resources: AnyResource[]): void => config.apply(resources.map((one) => [resourceKey(one), one]));
   const register = (registry: PlainRegistry, ...services: RegistryService[]): void => registry.services.apply(services.map((one) => [one.name, one]));
-  const places = (key: string): string[] => (catalog.endpoints.get(key) ?? []).map(({ servicePort, address, port }) => `${servicePort} ${address}:${port}`);
+  const allPlaces = (key: string): string[] => (catalog.endpoints.get(key) ?? []).map(({ servicePort, address, port }) => `${servicePort} ${address}:${port}`);
+  /** At the port that the service has first by its owner's word, or at the given one. */
+  const places = (key: string, servicePort = 8_080): string[] => allPlaces(key).filter((place) => place.startsWith(`${servicePort} `));
   const notes = (key = "default/reviews"): string => (catalog.findings.get(key)?.notes ?? []).join("\n");
 
   const reviews = resource("Service", "reviews", { selector: { app: "reviews" }, ports: [{ name: "http", port: 8_080, targetPort: 9_080 }] });
@@ -121,7 +123,7 @@ describe("services of several registries that a rule joins", () => {
       put(resource("Service", "reviews", { selector: { app: "x" }, ports: [{ port: 1 }] }, { namespace: "consul" }));
       register(east, ofEast());
       assert.deepEqual(catalog.findings.get("consul/reviews")?.pending.map(({ registry }) => registry), ["static"]);
-      assert.deepEqual(places("consul/reviews"), ["9082 10.244.0.1:8081", "9082 172.16.0.1:8080"]);
+      assert.deepEqual(places("consul/reviews", 9_082), ["9082 10.244.0.1:8081", "9082 172.16.0.1:8080"]);
     });
   });
 
@@ -142,6 +144,12 @@ describe("services of several registries that a rule joins", () => {
     assert.equal(catalog.services.get("default/reviews")?.external, false);
   });
 
+  it("answer the port numbers of each, whichever their callers dial", () => {
+    all();
+    assert.deepEqual(catalog.services.get("default/reviews")?.ports.map(({ name, number, protocol }) => [name, number, protocol]), [["http-80", 80, "HTTP"], ["http", 8_080, "HTTP"], ["http-9082", 9_082, "HTTP"]]);
+    for (const port of [80, 8_080, 9_082]) assert.equal(places("default/reviews", port).length, 3, String(port));
+  });
+
   it("match ports by number, then name, then where each has one; and show what differs, with the winner", () => {
     put(resource("Service", "reviews", { selector: { app: "reviews" }, ports: [{ name: "http", port: 80 }, { name: "grpc", port: 90 }] }));
     register(
@@ -155,10 +163,9 @@ describe("services of several registries that a rule joins", () => {
         backends: { kind: "explicit", workloads: [plainWorkload("10.244.0.1", { ports: { http: 1, grpc: 2, metrics: 3 }, source: { registry: "east", object: "p" } })] },
       }),
     );
-    assert.deepEqual(catalog.services.get("default/reviews")?.ports.map(({ name, number, protocol }) => [name, number, protocol]), [["http", 80, "HTTP"], ["grpc", 90, "GRPC"], ["metrics", 9_090, "HTTP"]]);
-    assert.deepEqual(places("default/reviews"), ["80 10.244.0.1:1", "90 10.244.0.1:2", "9090 10.244.0.1:3"]);
+    assert.deepEqual(catalog.services.get("default/reviews")?.ports.map(({ name, number, protocol }) => [name, number, protocol]), [["http", 80, "HTTP"], ["grpc", 90, "GRPC"], ["grpc-91", 91, "GRPC"], ["metrics", 9_090, "HTTP"]]);
+    assert.deepEqual(allPlaces("default/reviews"), ["80 10.244.0.1:1", "90 10.244.0.1:2", "9090 10.244.0.1:3", "91 10.244.0.1:2"]);
     assert.match(notes(), /port 80 speaks TCP there; the HTTP of static .* holds/);
-    assert.match(notes(), /its port 91 is called by the number 90/);
   });
 
   it("name every port of several", () => {
@@ -176,7 +183,7 @@ describe("services of several registries that a rule joins", () => {
 
   it("hear the worst of what registries say about one place, and nothing from who does not know", () => {
     all();
-    const health = (): string[] => (catalog.endpoints.get("default/reviews") ?? []).map(({ address, health: one }) => `${address} ${one}`).filter((text) => text.startsWith("10.0.0.1"));
+    const health = (): string[] => (catalog.endpoints.get("default/reviews") ?? []).filter(({ servicePort }) => servicePort === 8_080).map(({ address, health: one }) => `${address} ${one}`).filter((text) => text.startsWith("10.0.0.1"));
     const told = (word: "healthy" | "unhealthy" | "draining" | "unknown"): void =>
       register(consul, ofConsul({ backends: { kind: "explicit", workloads: [plainWorkload("10.0.0.1", { ports: { "": 9_080 }, health: word })] } }));
     for (const [word, result] of [["unknown", "healthy"], ["unhealthy", "unhealthy"], ["draining", "draining"], ["healthy", "healthy"]] as const) {
@@ -196,9 +203,9 @@ describe("services of several registries that a rule joins", () => {
     all();
     config.apply([[resourceKey(reviews), undefined]]);
     assert.equal(catalog.services.get("default/reviews")?.hostname, "reviews.default.svc.mesh.internal");
-    assert.deepEqual(places("default/reviews"), ["9082 10.244.0.1:8081", "9082 172.16.0.1:8080"]);
+    assert.deepEqual(places("default/reviews", 9_082), ["9082 10.244.0.1:8081", "9082 172.16.0.1:8080"]);
     consul.services.apply([["reviews", undefined]]);
-    assert.deepEqual(places("default/reviews"), ["80 10.244.0.1:8081"]);
+    assert.deepEqual(allPlaces("default/reviews"), ["80 10.244.0.1:8081"]);
     east.services.apply([["reviews", undefined]]);
     assert.equal(catalog.services.get("default/reviews"), undefined);
   });
@@ -225,7 +232,7 @@ describe("services of several registries that a rule joins", () => {
     register(consul, foreignService("consul", "api"));
     assert.equal(catalog.services.get("default/api.example.com")?.hostname, "api.example.com");
     put(resource("ServiceEntry", "api", { hosts: ["api.example.com"], ports: [{ name: "http", number: 80, protocol: "HTTP" }], resolution: "STATIC", endpoints: [{ address: "192.0.2.7" }] }));
-    assert.deepEqual(places("default/api.example.com"), ["80 172.16.0.1:8080", "80 192.0.2.7:80"]);
+    assert.deepEqual(allPlaces("default/api.example.com"), ["80 172.16.0.1:8080", "80 192.0.2.7:80"]);
   });
 
   it("are explained: who says what, and why each endpoint does or does not serve", async () => {
@@ -235,8 +242,8 @@ describe("services of several registries that a rule joins", () => {
     const { members, ports, endpoints, names, isInForce } = catalog.describe("default/reviews") ?? assert.fail("no description");
     assert.equal(isInForce, true);
     assert.deepEqual(members.map(({ source, ownKey, rule }) => [source.registry, ownKey, rule]), [["static", "default/reviews", 0], ["consul", "consul/reviews", 0], ["east", "east-shop/reviews", 0]]);
-    assert.deepEqual(ports.map(({ number, source }) => [number, source.registry]), [[8_080, "static"]]);
-    assert.deepEqual(endpoints.map(({ addresses, getsTraffic, reason }) => [addresses[0], getsTraffic, reason]), [
+    assert.deepEqual(ports.map(({ number, source }) => [number, source.registry]), [[80, "east"], [8_080, "static"], [9_082, "consul"]]);
+    assert.deepEqual(endpoints.filter(({ servicePort }) => servicePort === 8_080).map(({ addresses, getsTraffic, reason }) => [addresses[0], getsTraffic, reason]), [
       ["10.0.0.1", true, "healthy"],
       ["172.16.0.1", false, "a plain endpoint of a service in the mesh gets no traffic"],
       ["10.244.0.1", false, "a plain endpoint of a service in the mesh gets no traffic"],
