@@ -17,7 +17,7 @@ interface Surroundings {
 /** Makes a configured registry with what it said last, so that a start while it is away changes nothing. */
 export async function openRegistry(config: RegistryConfig, surroundings: Surroundings): Promise<LastGoodRegistry> {
   const create = config.kind === "consul" ? await prepareConsul(config, surroundings) : prepareKubernetes(config, surroundings);
-  const registry = keepLastGood(create, surroundings);
+  const registry = keepLastGood(create, { ...surroundings, kind: config.kind });
   await registry.load();
   return registry;
 }

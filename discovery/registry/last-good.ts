@@ -5,7 +5,7 @@ import { messageOf } from "../../base/coded-error.ts";
 import type { Health, Workload } from "../../model/workload.ts";
 import type { KeyValueStore } from "../../store/key-value.ts";
 import { LatestWriter } from "./latest-writer.ts";
-import type { Registry, RegistryFailure, RegistryService } from "./registry.ts";
+import type { Registry, RegistryFailure, RegistryService, RegistryStatus } from "./registry.ts";
 
 /** Of what is stored: content of another format is not read. */
 const FORMAT = 1;
@@ -40,14 +40,16 @@ export interface LastGoodRegistry extends Registry {
  */
 export function keepLastGood(
   create: (onSynced: () => void) => Registry,
-  options: { readonly store: KeyValueStore; readonly clock: Clock },
+  options: { readonly kind: RegistryStatus["kind"]; readonly store: KeyValueStore; readonly clock: Clock },
 ): LastGoodRegistry {
-  const { store, clock } = options;
+  const { kind, store, clock } = options;
   const registry = create(begin);
   const prefix = `registry/${registry.name}/`;
   const confirmationKey = `registry-confirmed/${registry.name}`;
   const services = new SourceCollection<RegistryService>();
   let storeFailure: RegistryFailure | undefined;
+  /** What the registry threw: its bug, which is nobody else's. */
+  let bug: RegistryFailure | undefined;
   const writer = new LatestWriter(store, clock, (failure) => {
     if (failure === undefined) storeFailure = undefined;
     else storeFailure ??= { code: "MESH_REGISTRY_STORE", message: `the last good content is not saved: ${messageOf(failure)}`, since: clock.now() };
@@ -75,8 +77,23 @@ export function keepLastGood(
     stopConfirming = clock.after(CONFIRM_INTERVAL_MS, followConfirmation);
   }
 
+  /** What the registry says of itself, or that it cannot: the others go on. */
+  function ownStatus(): RegistryStatus {
+    const attempt = guarded(() => registry.status());
+    return attempt ?? { name: registry.name, kind, synced: false, services: 0, workloads: 0, notes: [] };
+  }
+
+  function guarded<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (thrown) {
+      bug ??= { code: "MESH_REGISTRY_BROKEN", message: `the registry threw: ${messageOf(thrown)}`, since: clock.now() };
+      return undefined;
+    }
+  }
+
   function saveConfirmation(): void {
-    const { ageMs } = registry.status();
+    const { ageMs } = ownStatus();
     if (!isTaken || ageMs === undefined) return;
     const confirmedAt = clock.now() - ageMs;
     if (confirmedAt === savedConfirmation) return;
@@ -109,11 +126,11 @@ export function keepLastGood(
       isLoaded = services.entries().size > 0;
       savedConfirmation = decodeConfirmation((await store.get(confirmationKey))?.value);
     },
-    start: () => registry.start(),
+    start: () => guarded(() => registry.start()),
     status() {
-      const inner = registry.status();
+      const inner = ownStatus();
       const notes = isTaken || !isLoaded ? inner.notes : [...inner.notes, "its content is the last good one from the store, until it answers"].sort();
-      const lastError = inner.lastError ?? storeFailure;
+      const lastError = inner.lastError ?? bug ?? storeFailure;
       const { ageMs: innerAgeMs, ...told } = inner;
       const ageMs = isTaken || !isLoaded ? innerAgeMs : savedConfirmation === undefined ? undefined : Math.max(0, clock.now() - savedConfirmation);
       return {

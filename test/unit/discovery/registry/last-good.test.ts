@@ -25,7 +25,7 @@ describe("last good content of a registry", () => {
     store = createMemoryStore();
   });
 
-  async function open({ clock = systemClock, ageMs }: { readonly clock?: Clock; readonly ageMs?: () => number } = {}): Promise<Peer> {
+  async function open({ clock = systemClock, ageMs, bug }: { readonly clock?: Clock; readonly ageMs?: () => number; readonly bug?: "start" | "status" } = {}): Promise<Peer> {
     const services = new SourceCollection<RegistryService>();
     let sync = (): void => {};
     const registry = keepLastGood(
@@ -36,15 +36,32 @@ describe("last good content of a registry", () => {
           services,
           workloads: new SourceCollection(),
           templates: new SourceCollection(),
-          start() {},
+          start() {
+            if (bug === "start") throw new TypeError("not a function");
+          },
           close() {},
-          status: () => ({ name: "consul", kind: "consul", synced: false, services: 0, workloads: 0, notes: [], ...(ageMs === undefined ? {} : { ageMs: ageMs() }) }),
+          status: () => bug === "status" ? assert.fail("a bug") : ({ name: "consul", kind: "consul", synced: false, services: 0, workloads: 0, notes: [], ...(ageMs === undefined ? {} : { ageMs: ageMs() }) }),
         };
       },
-      { store, clock },
+      { kind: "consul", store, clock },
     );
     await registry.load();
     return { registry, services, sync };
+  }
+
+  for (const bug of ["start", "status"] as const) {
+    it(`serves on when the registry throws in ${bug}, and says so`, async () => {
+      const first = await open();
+      first.services.apply([["web", service("web", "healthy")]]);
+      first.sync();
+      await first.registry.close();
+      const { registry } = await open({ bug });
+      registry.start();
+      const { name, synced, services, lastError } = registry.status();
+      assert.deepEqual([name, synced, services, lastError?.code], ["consul", true, 1, "MESH_REGISTRY_BROKEN"]);
+      assert.match(lastError?.message ?? "", /^the registry threw: (not a function|a bug)$/);
+      await registry.close();
+    });
   }
 
   it("is there for the next process, with health that nobody vouches for", async () => {
