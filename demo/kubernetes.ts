@@ -25,9 +25,9 @@ export interface KubernetesCluster {
   /** What the control plane reads with: a service account that may list and watch, and no more. */
   readonly kubeconfig: string;
   /** `kubectl …` as the cluster's administrator types it. */
-  kubectl(...args: readonly string[]): Promise<string>;
+  readonly kubectl: (...args: readonly string[]) => Promise<string>;
   /** A file that `kubectl apply -f` takes. */
-  write(name: string, yaml: string): Promise<string>;
+  readonly write: (name: string, yaml: string) => Promise<string>;
 }
 
 interface StartOptions {

@@ -15,6 +15,7 @@ import { translateService } from "../translate/service.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
 import type { PushInputs } from "./inputs.ts";
+import { LeavingIdentities } from "./leaving-identities.ts";
 import { nameRecords } from "./name-records.ts";
 import { OutboundShape } from "./outbound-shape.ts";
 import { OwnedResources } from "./owned-resources.ts";
@@ -40,9 +41,15 @@ export class OutboundPush {
   readonly #endpoints: Derivation<readonly Endpoint[]>;
   readonly #shape = new OutboundShape();
   readonly #owned: OwnedResources;
+  readonly #leaving: LeavingIdentities;
 
-  constructor(inputs: PushInputs, config: ConfigIndex, shared: ResourceSet) {
+  /** @param onStale told when something is to be built anew that nothing else told of */
+  constructor(inputs: PushInputs, config: ConfigIndex, shared: ResourceSet, onStale: () => void) {
     this.#inputs = inputs;
+    this.#leaving = new LeavingIdentities(inputs.clock, (key) => {
+      this.#services.invalidate(dependency.identities(key));
+      onStale();
+    });
     this.#config = config;
     this.#owned = new OwnedResources(shared);
     this.#services = new Derivation((key, record) => this.#deriveService(key, record));
@@ -62,7 +69,11 @@ export class OutboundPush {
   touchEndpoints(changes: readonly Change<readonly Endpoint[]>[]): void {
     for (const { key, before, after } of changes) {
       this.#endpoints.request(key);
-      if (identitiesOf(before).join() !== identitiesOf(after).join()) this.#services.invalidate(dependency.identities(key));
+      const [were, are] = [identitiesOf(before), identitiesOf(after)];
+      if (were.join() !== are.join()) {
+        this.#leaving.change(key, were, are);
+        this.#services.invalidate(dependency.identities(key));
+      }
       this.#services.invalidate(dependency.dnsEndpoints(key));
     }
   }
@@ -116,6 +127,10 @@ export class OutboundPush {
     return resourcesRead(this.#services.readsOf(key));
   }
 
+  close(): void {
+    this.#leaving.close();
+  }
+
   #deriveService(key: ServiceKey, record: Recorder): OutboundServiceIr | undefined {
     const service = this.#inputs.services.get(key);
     return service === undefined ? undefined : buildOutboundService(service, this.#view(record));
@@ -137,6 +152,7 @@ export class OutboundPush {
   #view(record: Recorder): MeshView {
     const { services, endpoints, names, trustBundles, settings } = this.#inputs;
     const config = this.#config.reader(record);
+    const leaving = this.#leaving;
     const keyOf = (host: string): ServiceKey | undefined => {
       // Also what has no owner was read: a better name that comes changes the answer.
       for (const name of namesMeaning(host)) {
@@ -176,7 +192,7 @@ export class OutboundPush {
         if (key === undefined) return [];
         record(dependency.identities(key));
         const declared = services.get(key)?.subjectAltNames ?? [];
-        return declared.length > 0 ? [...declared].sort() : identitiesOf(endpoints.get(key));
+        return [...new Set(declared.length > 0 ? declared : [...identitiesOf(endpoints.get(key)), ...leaving.of(key)])].sort();
       },
       dnsEndpoints(host) {
         const key = keyOf(host);

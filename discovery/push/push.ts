@@ -33,7 +33,7 @@ export function startPush(inputs: PushInputs): Push {
   const { services, endpoints, workloads, names, config, hosts, trustBundles, settings, clock } = inputs;
   const shared = createResourceSet();
   const index = new ConfigIndex(settings);
-  const outbound = new OutboundPush(inputs, index, shared);
+  const outbound = new OutboundPush(inputs, index, shared, () => later());
   const proxies = new ProxyPush(inputs, index, () => outbound.shape());
   let cancelFlush: (() => void) | undefined;
 
@@ -100,6 +100,7 @@ export function startPush(inputs: PushInputs): Push {
     close() {
       cancelFlush?.();
       for (const stop of stops) stop();
+      outbound.close();
     },
   };
 }

@@ -37,7 +37,7 @@ describe("what hosts say, on a terminal", () => {
   });
 
   it("cannot reach it through notes and rejections", async () => {
-    const service = { namespace: "a", name: "b", hostname: "c", ports: [], vips: [], registry: "r", endpoints: { healthy: 0, total: 0 }, notes: [ESCAPES] };
+    const service = { namespace: "a", name: "b", hostname: "c", ports: [], vips: [], registry: "r", registries: ["r"], endpoints: { healthy: 0, total: 0 }, notes: [ESCAPES] };
     assert.doesNotMatch(await printed([service], "get", "services"), OBEYED);
     const proxy = { host: "h1", hostName: ESCAPES, connected: true, types: [{ type: "clusters", state: "REJECTED", resources: 1, error: `one\n${ESCAPES}`, causes: [] }] };
     const text = await printed([proxy], "proxy-status");

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { LEAVING_MS } from "../../../../discovery/push/leaving-identities.ts";
 import { type Push, startPush } from "../../../../discovery/push/push.ts";
 import type { ResourceSet } from "../../../../xds/resource-set.ts";
 import { BATCH_MS, HOSTS, startMesh } from "../../../support/push-mesh.ts";
@@ -17,6 +18,8 @@ describe("startPush", () => {
           await mesh.settled();
           if (isBatchEnd) mesh.clock.advance(BATCH_MS);
         }
+        // What endpoints carried before is forgotten by then.
+        mesh.clock.advance(LEAVING_MS);
         mesh.clock.advance(BATCH_MS);
         const fresh = startPush(mesh.inputs);
         assert.deepEqual(versionsOf(incremental), versionsOf(fresh));
@@ -75,6 +78,35 @@ describe("startPush", () => {
     assert.equal(after("write", "*.example.com"), "outbound|80||*.example.com");
     assert.equal(after("delete", "*.example.com"), "outbound|80||*.com");
     assert.equal(after("delete", "*.com"), nowhere);
+    await push.close();
+    await mesh.close();
+  });
+
+  it("takes the identity that endpoints had before for a while, and no longer", async () => {
+    const mesh = await startMesh();
+    const group = (serviceAccount: string) => resource("WorkloadGroup", "web", { metadata: { labels: { app: "web" } }, template: { ports: { http: 8_080 }, serviceAccount } });
+    mesh.take({ do: "write", resource: resource("Service", "web", { selector: { app: "web" }, ports: [{ name: "http", port: 80, targetPort: 8_080 }] }) });
+    mesh.take({ do: "write", resource: group("old") });
+    mesh.take({ do: "report", host: "h1", groups: ["default/web"], isHealthy: true });
+    await mesh.settled();
+    const push = startPush(mesh.inputs);
+    const accepted = (ms: number): string[] => {
+      mesh.clock.advance(ms);
+      return (push.outboundIr("default/web")?.validation?.identities ?? []).map((identity) => identity.slice(identity.lastIndexOf("/") + 1));
+    };
+    assert.deepEqual(accepted(BATCH_MS), ["old"]);
+    mesh.take({ do: "write", resource: group("new") });
+    assert.deepEqual(accepted(LEAVING_MS / 2), ["new", "old"]);
+    mesh.take({ do: "write", resource: group("newer") });
+    assert.deepEqual(accepted(BATCH_MS), ["new", "newer", "old"]);
+    accepted(LEAVING_MS / 2);
+    assert.deepEqual(accepted(BATCH_MS), ["new", "newer"]);
+    mesh.take({ do: "write", resource: group("new") });
+    assert.deepEqual(accepted(BATCH_MS), ["new", "newer"]);
+    accepted(LEAVING_MS);
+    assert.deepEqual(accepted(BATCH_MS), ["new"]);
+    mesh.take({ do: "leave", host: "h1" });
+    assert.deepEqual(accepted(BATCH_MS), []);
     await push.close();
     await mesh.close();
   });
