@@ -8,6 +8,7 @@ import { addControlPlane } from "./commands/control-plane.ts";
 import { addDescribe } from "./commands/describe.ts";
 import { addGet } from "./commands/get.ts";
 import { addHost } from "./commands/host.ts";
+import { addImport } from "./commands/import.ts";
 import { addProxyConfig, addProxyStatus } from "./commands/proxy.ts";
 import { addToken } from "./commands/token.ts";
 import { addTranslate } from "./commands/translate.ts";
@@ -30,6 +31,7 @@ const COMMANDS = [
   addProxyStatus,
   addProxyConfig,
   addTranslate,
+  addImport,
   addCompletion,
 ] as const;
 

@@ -8,6 +8,9 @@ export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 /** Control characters that JSON allows as they are, in strings; YAML puts a text with one between double quotes, where the same escape holds. */
 const LEFT_BARE = /[\u007f-\u009f]/g;
 
+/** Also for readers of YAML 1.1, to whom `yes` is no text; what stands there twice is written twice. */
+const YAML_FORM = { compat: "yaml-1.1", aliasDuplicateObjects: false } as const;
+
 /** Rows in the asked form; programs get every field, people the columns. */
 export function renderRows<T>(rows: readonly T[], columns: readonly Column<T>[], format: OutputFormat, none: string): string {
   if (format !== "table") return renderValue(rows, format);
@@ -15,6 +18,6 @@ export function renderRows<T>(rows: readonly T[], columns: readonly Column<T>[],
 }
 
 export function renderValue(value: unknown, format: Exclude<OutputFormat, "table">): string {
-  const text = format === "json" ? JSON.stringify(value, undefined, 2) : stringify(value).trimEnd();
+  const text = format === "json" ? JSON.stringify(value, undefined, 2) : stringify(value, YAML_FORM).trimEnd();
   return text.replaceAll(LEFT_BARE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

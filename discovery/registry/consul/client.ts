@@ -5,7 +5,7 @@ import Consul from "consul";
 import type { z } from "zod";
 import { CodedError } from "../../../base/coded-error.ts";
 import type { SecretBytes } from "../../../base/secret-bytes.ts";
-import { type ConsulEntry, healthAnswerSchema, servicesAnswerSchema } from "./entry.ts";
+import { type ConsulEntry, configAnswerSchema, healthAnswerSchema, servicesAnswerSchema } from "./entry.ts";
 import { consulFailure, failureOfStatus, failureOfTransport } from "./failure.ts";
 
 /** How to reach a Consul agent. Roots, certificate and key are PEM. */
@@ -44,10 +44,12 @@ export interface ConsulAnswer<T> {
   readonly defaultPolicy: string;
 }
 
-/** The two questions that the registry asks. Rejects with a CodedError `MESH_REGISTRY_…`. */
+/** The two questions that the registry asks, and the import's. Rejects with a CodedError `MESH_REGISTRY_…`. */
 export interface ConsulClient {
   services(query: ConsulQuery): Promise<ConsulAnswer<readonly string[]>>;
   health(service: string, query: ConsulQuery): Promise<ConsulAnswer<readonly ConsulEntry[]>>;
+  /** All config entries of a kind, as they are; undefined where Consul does not know the kind. */
+  configEntries(kind: string, query: ConsulQuery): Promise<ConsulAnswer<readonly unknown[]> | undefined>;
   close(): void;
 }
 
@@ -66,6 +68,37 @@ interface LibraryOptions {
 /** Tells the library to give headers as well, and to abort on `cancel`. */
 class AnswerContext extends EventEmitter {
   readonly includeResponse = true;
+}
+
+/** What Consul answers, with status 500, about a kind that it does not know. */
+const UNKNOWN_KIND = "invalid config entry kind";
+
+/** What the library hands to a middleware once it has an answer, or has none. */
+interface LibraryExchange {
+  readonly err?: Error & { response?: unknown };
+  readonly res: http.IncomingMessage & { readonly body: unknown };
+}
+
+/** The library has no call for config entries: its own one below all calls. */
+interface LibraryRequests {
+  _get(request: Readonly<Record<string, unknown>>, finish: (exchange: LibraryExchange, next: (again: boolean, failure?: Error, result?: unknown) => void) => void): Promise<unknown>;
+}
+
+function listConfigEntries(consul: Consul, kind: string, { ctx, dc, token, consistent, timeout }: LibraryOptions): Promise<unknown> {
+  const request = {
+    name: "config.list",
+    path: "/config/{kind}",
+    params: { kind },
+    query: { ...(dc === undefined ? {} : { dc }), ...(consistent ? { consistent: "1" } : { stale: "1" }) },
+    headers: token === undefined ? {} : { "x-consul-token": token },
+    ctx,
+    timeout,
+  };
+  return (consul as unknown as LibraryRequests)._get(request, ({ err, res }, next) => {
+    if (err === undefined) return next(false, undefined, [res, res.body]);
+    err.response = res;
+    next(false, err);
+  });
 }
 
 /** Time for an answer that Consul has: connecting, a busy server, a slow line. */
@@ -94,6 +127,14 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
       return { ...answer, body: Object.keys(answer.body).sort() };
     },
     health: (service, query) => ask(query, healthAnswerSchema, (options) => consul.health.service({ service, ...options })),
+    async configEntries(kind, query) {
+      try {
+        return await ask(query, configAnswerSchema, (options) => listConfigEntries(consul, kind, options));
+      } catch (failure) {
+        if (failure instanceof CodedError && failure.message.includes(UNKNOWN_KIND)) return undefined;
+        throw failure;
+      }
+    },
     close: () => sockets.destroy(),
   };
 }

@@ -46,3 +46,6 @@ export const healthAnswerSchema = z.array(entrySchema);
 
 /** `/v1/catalog/services`: tags by name. */
 export const servicesAnswerSchema = z.record(z.string(), z.array(z.string()).nullish());
+
+/** `/v1/config/KIND`: the import judges the entries itself. */
+export const configAnswerSchema = z.array(z.unknown());

@@ -88,19 +88,22 @@ function judge({ Service: service, Checks: checks }: ConsulEntry): { health: Hea
   return weight < 1 ? { health: "unhealthy", detail, weight: passing } : { health: "healthy", detail, weight };
 }
 
-/** Tags `k=v` and `k|v`, then meta, which wins. A plain tag is `tag/NAME`, and `version` where it looks like one. */
+/** Tags, then meta, which wins. A plain tag that looks like a version is one, where nothing else says it. */
 function labelsOf({ Service: service }: ConsulEntry): Record<string, string> {
   const labels = new Map<string, string>();
   for (const tag of service.Tags.toSorted()) {
-    const [, name, value] = /^([^=|]+)[=|](.*)$/.exec(tag) ?? [];
-    if (name !== undefined && value !== undefined) labels.set(name, value);
-    else {
-      labels.set(`tag/${tag}`, "true");
-      if (/^v\d+([.-].*)?$/.test(tag) && !labels.has("version")) labels.set("version", tag);
-    }
+    const [name, value] = labelOfTag(tag);
+    labels.set(name, value);
+    if (name.startsWith("tag/") && /^v\d+([.-].*)?$/.test(tag) && !labels.has("version")) labels.set("version", tag);
   }
   for (const [name, value] of Object.entries(service.Meta)) labels.set(name, value);
   return Object.fromEntries([...labels].sort(([left], [right]) => (left < right ? -1 : 1)));
+}
+
+/** `k=v` and `k|v` are the label `k`; a plain tag is `tag/NAME`. */
+export function labelOfTag(tag: string): readonly [name: string, value: string] {
+  const [, name, value] = /^([^=|]+)[=|](.*)$/.exec(tag) ?? [];
+  return name !== undefined && value !== undefined ? [name, value] : [`tag/${tag}`, "true"];
 }
 
 function localityOf({ Node: node, Service: service }: ConsulEntry): Locality {
