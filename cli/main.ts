@@ -24,6 +24,12 @@ function processContext(): CliContext {
   };
 }
 
+// Only commands that list write there: a reader that has seen enough (`| head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit();
+});
+
 const program = buildProgram(processContext());
 try {
   await program.parseAsync();
