@@ -84,11 +84,24 @@ const registries: Listing<RegistryView> = {
     ["ERROR", (row) => row.error],
   ],
   notes: (rows) =>
-    rows.flatMap(({ name, hint, failingSince, notes }) => [
+    rows.flatMap(({ name, hint, failingSince, notes, published }) => [
       ...(failingSince === "" ? [] : [`${name}: failing since ${failingSince}${hint === "" ? "" : `: ${hint}`}`]),
       ...notes.map((note) => `${name}: ${note}`),
+      ...(published === undefined ? [] : publicationNotes(published).map((note) => `${name}: ${note}`)),
     ]),
 };
+
+function publicationNotes({ services, instances, pending, error, hint, failingSince, notes }: NonNullable<RegistryView["published"]>): string[] {
+  return [
+    `publishes ${counted(instances, "instance")} of ${counted(services, "service")}${pending === 0 ? "" : `, ${pending} still to be written`}`,
+    ...(error === "" ? [] : [`publishing fails since ${failingSince}: ${error}${hint === "" ? "" : `: ${hint}`}`]),
+    ...notes,
+  ];
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
 
 const config: Listing<ConfigView> = {
   word: "config",

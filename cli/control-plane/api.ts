@@ -6,7 +6,8 @@ import { formatLocality } from "../../model/workload.ts";
 import { serviceKey } from "../../model/service.ts";
 import type { Catalog } from "../../discovery/catalog/catalog.ts";
 import { applyDocuments, removeStored } from "../../discovery/config/store.ts";
-import type { ControlPlaneApi, EndpointView, HostView, ResourceWord, ServiceView } from "../../discovery/http/api.ts";
+import type { ControlPlaneApi, EndpointView, HostView, RegistryView, ResourceWord, ServiceView } from "../../discovery/http/api.ts";
+import type { Publisher } from "../../discovery/registry/consul/publish/publisher.ts";
 import type { HostRecord } from "../../discovery/registry/agents/host-record.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
 import { toEnvoyJson } from "../../proto/json.ts";
@@ -26,7 +27,7 @@ const TYPE_OF_WORD: Readonly<Record<ResourceWord, string>> = {
 
 /** Answers the API from the running parts; every answer is as they are at that moment. */
 export function createApi(parts: ApiParts): ControlPlaneApi {
-  const { written, store, authority, grants, catalog, registries, hosts, push } = parts;
+  const { written, store, authority, grants, catalog, registries, publishers, hosts, push } = parts;
   const hostMeant = async (word: string): Promise<string | undefined> => {
     const enrolled = await authority.hosts();
     // What it called itself when it joined, until it reports: else a neighbour could take the name of a host that is silent.
@@ -54,7 +55,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
       const resource = written.resources.get(`${kindNamed(kind)?.kind ?? kind}/${namespace}/${name}`);
       return resource === undefined ? undefined : toYaml(resource);
     },
-    registries: () => registries.map(viewRegistry),
+    registries: () => registries.map((registry) => ({ ...viewRegistry(registry), ...viewPublication(publishers.get(registry.name)) })),
     proxies: () => viewProxies(parts),
     async proxyResources(word, what) {
       const hostId = await hostMeant(word);
@@ -97,6 +98,22 @@ function keyOf(kind: Kind, namespace: string, name: string): string {
 
 function toYaml({ apiVersion, kind, metadata, spec }: AnyResource): string {
   return stringify({ apiVersion, kind, metadata, spec });
+}
+
+function viewPublication(publisher: Publisher | undefined): Pick<RegistryView, "published"> {
+  if (publisher === undefined) return {};
+  const { services, instances, pending, lastError, notes } = publisher.status();
+  return {
+    published: {
+      services,
+      instances,
+      pending,
+      error: lastError?.message ?? "",
+      hint: lastError?.hint ?? "",
+      failingSince: lastError === undefined ? "" : new Date(lastError.since).toISOString(),
+      notes,
+    },
+  };
 }
 
 function viewService(catalog: Catalog, key: string): ServiceView | undefined {

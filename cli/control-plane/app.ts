@@ -17,6 +17,7 @@ import { followProxyHosts } from "../../discovery/proxy-hosts.ts";
 import { startPush } from "../../discovery/push/push.ts";
 import { pushSettings } from "../../discovery/push/settings.ts";
 import { createAgentsRegistry } from "../../discovery/registry/agents/registry.ts";
+import type { Publisher } from "../../discovery/registry/consul/publish/publisher.ts";
 import { createStaticRegistry } from "../../discovery/registry/static/registry.ts";
 import { openSqliteStore } from "../../store/sqlite.ts";
 import { openAgentPort, shareTrustBundle } from "./agent-port.ts";
@@ -28,6 +29,7 @@ import type { ControlPlaneConfig } from "./config.ts";
 import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
 import { logRefusedWorkloads } from "./refused-workloads.ts";
+import { openPublisher } from "./publications.ts";
 import { openRegistry } from "./registries.ts";
 import { samenessRule } from "./sameness.ts";
 import { followTrustBundle } from "./trust-bundle.ts";
@@ -129,6 +131,13 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
     }),
   );
 
+  // What Consul's users are told.
+  const publishers = new Map<string, Publisher>();
+  for (const registry of config.registries) {
+    const publisher = await openPublisher(registry, { trustDomain: mesh.trustDomain, catalog, push, returnMs: config.liveness.returnMs, clock, logger });
+    if (publisher !== undefined) publishers.set(registry.name, tasks.own(publisher));
+  }
+
   // Where it is served.
   const port = tasks.own(
     await openAgentPort({
@@ -164,7 +173,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   const metrics = createMeshMetrics({ catalog, hosts, streams: () => port.streams() });
   const http = tasks.own(
     await serveHttp({
-      api: createApi({ written, store, authority, grants, catalog, registries, hosts, push, port }),
+      api: createApi({ written, store, authority, grants, catalog, registries, publishers, hosts, push, port }),
       metrics,
       logger,
       apiSocket: config.listen.apiSocket,
@@ -172,5 +181,6 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
     }),
   );
   hosts.ready();
+  for (const publisher of publishers.values()) publisher.start();
   return { agentAddresses: port.addresses, metricsPort: http.metricsPort, close: () => tasks.close() };
 }

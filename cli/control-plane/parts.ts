@@ -3,6 +3,7 @@ import type { Catalog } from "../../discovery/catalog/catalog.ts";
 import type { Config } from "../../discovery/config/config.ts";
 import type { Push } from "../../discovery/push/push.ts";
 import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts";
+import type { Publisher } from "../../discovery/registry/consul/publish/publisher.ts";
 import type { Registry } from "../../discovery/registry/registry.ts";
 import type { KeyValueStore } from "../../store/key-value.ts";
 import type { AgentPort } from "./agent-port.ts";
@@ -16,6 +17,8 @@ export interface ApiParts {
   readonly grants: Grants;
   readonly catalog: Catalog;
   readonly registries: readonly Registry[];
+  /** By the registry that they publish in. */
+  readonly publishers: ReadonlyMap<string, Publisher>;
   readonly hosts: AgentsRegistry;
   readonly push: Push;
   readonly port: AgentPort;

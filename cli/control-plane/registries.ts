@@ -47,7 +47,8 @@ function prepareKubernetes({ kind: _kind, ...config }: Extract<RegistryConfig, {
   return (onSynced) => createKubernetesRegistry({ ...config, meshDomain, clock, onSynced });
 }
 
-async function readPem(path: string): Promise<string> {
+/** The text of a PEM file that the configuration names. */
+export async function readPem(path: string): Promise<string> {
   return readFile(path, "utf8").catch((cause: unknown) => {
     throw new CodedError("MESH_FILE_UNREADABLE", `cannot read ${path}`, { cause, hint: "check the path and its permissions" });
   });

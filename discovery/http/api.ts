@@ -117,6 +117,19 @@ export interface RegistryView {
   readonly failingSince: string;
   /** What a person should know about the content. */
   readonly notes: readonly string[];
+  /** What of the mesh is registered there for others; absent where nothing is to be. */
+  readonly published?: {
+    readonly services: number;
+    readonly instances: number;
+    /** Instances that the registry does not hold yet as they are, or still holds. */
+    readonly pending: number;
+    readonly error: string;
+    readonly hint: string;
+    /** ISO 8601; empty without an error. */
+    readonly failingSince: string;
+    /** Why something is not published, or not of use. */
+    readonly notes: readonly string[];
+  };
 }
 
 /** A service as `describe service` explains it: what the catalog knows, the registries behind it as they are now, and the resources that speak for it. */

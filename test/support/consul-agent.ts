@@ -9,12 +9,14 @@ export interface ConsulAgentOptions {
   readonly path: string;
   /** Deny by default; this token may do everything. */
   readonly managementToken?: string;
+  /** Where a server keeps its data over restarts; absent: in memory. */
+  readonly dataFolder?: string;
 }
 
 /** A service as Consul's agent API registers it. */
 export type Registration = Readonly<Record<string, unknown>> & { readonly ID: string; readonly Name: string };
 
-/** A real Consul in development mode on loopback: one server that keeps its data in memory, so that a restart loses it. */
+/** A real Consul on loopback: one server, which loses its data at a restart unless it has a folder for it. */
 export class ConsulAgent {
   readonly #options: ConsulAgentOptions;
   readonly #ports: readonly number[];
@@ -26,7 +28,7 @@ export class ConsulAgent {
   }
 
   static async start(options: ConsulAgentOptions): Promise<ConsulAgent> {
-    const agent = new ConsulAgent(options, await freePorts(4));
+    const agent = new ConsulAgent(options, await freePorts(5));
     await agent.start();
     return agent;
   }
@@ -35,27 +37,35 @@ export class ConsulAgent {
     return this.#ports[0] ?? 0;
   }
 
+  /** UDP and TCP. */
+  get dnsPort(): number {
+    return this.#ports[4] ?? 0;
+  }
+
   get address(): string {
     return `http://127.0.0.1:${this.httpPort}`;
   }
 
   async start(): Promise<void> {
-    const [http, server, lan, wan] = this.#ports;
-    const { path, managementToken } = this.#options;
+    const [http, server, lan, wan, dns] = this.#ports;
+    const { path, managementToken, dataFolder } = this.#options;
     const hcl = [
-      `ports { http = ${http} server = ${server} serf_lan = ${lan} serf_wan = ${wan} dns = -1 grpc = -1 grpc_tls = -1 }`,
+      `ports { http = ${http} server = ${server} serf_lan = ${lan} serf_wan = ${wan} dns = ${dns} grpc = -1 grpc_tls = -1 }`,
       "performance { raft_multiplier = 1 }",
       ...(managementToken === undefined
         ? []
-        : [`acl { enabled = true default_policy = "deny" tokens { initial_management = "${managementToken}" agent = "${managementToken}" } }`]),
+        : [`acl { enabled = true default_policy = "deny" tokens { initial_management = "${managementToken}" agent = "${managementToken}" dns = "${managementToken}" } }`]),
     ];
-    const child = spawn(path, ["agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err", ...hcl.flatMap((part) => ["-hcl", part])], { stdio: "ignore" });
+    const mode = dataFolder === undefined ? ["-dev"] : ["-server", "-bootstrap-expect=1", `-data-dir=${dataFolder}`];
+    const child = spawn(path, ["agent", ...mode, "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err", ...hcl.flatMap((part) => ["-hcl", part])], { stdio: "ignore" });
     this.#process = child;
     await waitUntil(
       async () => {
         if (child.exitCode !== null) throw new Error(`consul ended with ${child.exitCode}`);
         const { status, body } = await this.call("GET", "/v1/status/leader");
-        return status === 200 && body !== "";
+        if (status !== 200 || body === "") return false;
+        // A new leader takes a moment to know its tokens.
+        return managementToken === undefined || (await this.call("GET", "/v1/acl/token/self")).status === 200;
       },
       { what: "consul to elect a leader" },
     );

@@ -66,7 +66,7 @@ interface LibraryOptions {
 }
 
 /** Tells the library to give headers as well, and to abort on `cancel`. */
-class AnswerContext extends EventEmitter {
+export class AnswerContext extends EventEmitter {
   readonly includeResponse = true;
 }
 
@@ -102,10 +102,10 @@ function listConfigEntries(consul: Consul, kind: string, { ctx, dc, token, consi
 }
 
 /** Time for an answer that Consul has: connecting, a busy server, a slow line. */
-const ANSWER_MARGIN_MS = 15_000;
+export const ANSWER_MARGIN_MS = 15_000;
 
-/** A client over the `consul` package, whose own watch knows neither jitter nor a reset after errors. */
-export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
+/** The library over sockets of its own, which whoever opened it destroys. */
+export function openLibrary(endpoint: ConsulEndpoint): { readonly consul: Consul; readonly sockets: http.Agent } {
   const unixPath = endpoint.address.startsWith("unix://") ? endpoint.address.slice("unix://".length) : undefined;
   const baseUrl = new URL("/v1", unixPath === undefined ? endpoint.address : "http://localhost");
   const limits = { keepAlive: true, maxSockets: endpoint.maxConnections, scheduling: "lifo" } as const;
@@ -119,7 +119,12 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
     ...(endpoint.key === undefined ? {} : { key: endpoint.key.revealText() }),
     ...(endpoint.serverName === undefined ? {} : { servername: endpoint.serverName }),
   };
-  const consul = new Consul(options);
+  return { consul: new Consul(options), sockets };
+}
+
+/** A client over the `consul` package, whose own watch knows neither jitter nor a reset after errors. */
+export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
+  const { consul, sockets } = openLibrary(endpoint);
 
   return {
     async services(query) {
@@ -192,7 +197,8 @@ function readAnswer<T>(response: http.IncomingMessage, body: unknown, schema: z.
   };
 }
 
-function failureOf(thrown: unknown): CodedError {
+/** What the library's rejection means. */
+export function failureOf(thrown: unknown): CodedError {
   if (thrown instanceof CodedError) return thrown;
   const { response } = thrown as { response?: { statusCode?: number; body?: unknown } };
   if (response?.statusCode === undefined || response.statusCode < 300) return failureOfTransport(thrown);
