@@ -21,7 +21,7 @@ export const CONSUL_URL = `http://details.consul:${DETAILS_PORT}`;
 /** A Consul as people run it: a server that keeps its data, an agent on each box, rights denied by default. */
 export interface ConsulCluster {
   readonly server: Daemon;
-  /** What the control plane reads: the server's HTTP API, with a token that may do no more than read. */
+  /** What the control plane asks: the server's HTTP API, with a token that may read all, and write what it publishes. */
   readonly address: string;
   readonly tokenFile: string;
   readonly boxes: Readonly<Record<(typeof BOX_NAMES)[number], Box>>;
@@ -45,6 +45,8 @@ interface StartOptions {
 }
 
 const READ = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }';
+/** As docs/consul-publish.md has them. */
+const PUBLISH = 'service "ratings" { policy = "write" } node "ironmesh" { policy = "write" }';
 const RUN_SERVICES = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "write" } agent_prefix "" { policy = "read" }';
 
 /** Resolves when both boxes are members and the service's first instance passes its check. */
@@ -69,7 +71,7 @@ export async function startConsul(options: StartOptions): Promise<ConsulCluster>
     const created = await must(server, path, ["acl", "token", "create", "-description", name, "-policy-name", name, "-format", "json"], env);
     return (JSON.parse(created) as { readonly SecretID: string }).SecretID;
   };
-  const meshTokenFile = await secretFile(options, "control", "consul-token", await createToken("ironmesh", READ));
+  const meshTokenFile = await secretFile(options, "control", "consul-token", await createToken("ironmesh", `${READ} ${PUBLISH}`));
   const boxToken = await createToken("boxes", RUN_SERVICES);
   const [box1, box2] = await Promise.all([startBox(options, "box1", boxToken), startBox(options, "box2", boxToken)]);
   await must(box1.lab, path, ["services", "register", box1.definitionPath], { CONSUL_HTTP_TOKEN_FILE: join(folder, "box1", "token") });
@@ -82,6 +84,9 @@ async function startBox(options: StartOptions, name: (typeof BOX_NAMES)[number],
   const tokenFile = await secretFile(options, name, "token", token);
   const agent = await prepareAgent(options, name, {
     retry_join: [host(CONSUL_SERVER).addresses.v4],
+    // Where the lab's hosts ask for names: Consul itself, on a box.
+    addresses: { dns: "127.0.0.53" },
+    ports: { dns: 53, grpc: -1, grpc_tls: -1 },
     acl: { enabled: true, default_policy: "deny", tokens: { default: token, agent: token } },
   });
   agent.start();

@@ -10,7 +10,7 @@ spec:
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: ratings, namespace: default}
+metadata: {name: ratings, namespace: default, labels: {consul: "yes"}}
 spec:
   selector: {app: ratings}
   ports:

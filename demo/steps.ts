@@ -1,6 +1,7 @@
 import type { Step } from "./step.ts";
 import { authorization } from "./steps/authorization.ts";
 import { CONSUL_STEPS } from "./steps/consul.ts";
+import { consulPublished } from "./steps/consul-published.ts";
 import { inventory } from "./steps/inventory.ts";
 import { leave } from "./steps/leave.ts";
 import { hostLoss } from "./steps/host-loss.ts";
@@ -14,7 +15,7 @@ import { trafficSplit } from "./steps/traffic-split.ts";
 export function stepsOf({ hasConsul, hasKubernetes }: { readonly hasConsul: boolean; readonly hasKubernetes: boolean }): readonly Step[] {
   return [
     inventory, mutualTls, trafficSplit, resilience, authorization,
-    ...(hasConsul ? CONSUL_STEPS : []),
+    ...(hasConsul ? [...CONSUL_STEPS, consulPublished] : []),
     ...(hasKubernetes ? SAMENESS_STEPS : []),
     hostLoss, staticStability, leave,
   ];

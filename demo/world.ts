@@ -137,7 +137,7 @@ async function prepareControlPlane(host: LabHost, apiSocket: string, consul: Con
       stateDir: join(folder, "state"),
       listen: { agents: [{ host: host.addresses.v4, port: AGENT_PORT }], apiSocket },
       registries: [
-        ...(consul === undefined ? [] : [{ kind: "consul", address: consul.address, tokenFile: consul.tokenFile }]),
+        ...(consul === undefined ? [] : [{ kind: "consul", address: consul.address, tokenFile: consul.tokenFile, publish: { selector: { consul: "yes" } } }]),
         ...(kubernetes === undefined ? [] : [{ kind: "kubernetes", kubeconfig: kubernetes.kubeconfig }]),
       ],
     }),
