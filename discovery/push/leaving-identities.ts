@@ -28,7 +28,7 @@ export class LeavingIdentities implements Closable {
       leaving.get(identity)?.();
       leaving.delete(identity);
     };
-    if (after.length === 0) for (const identity of [...leaving.keys()]) end(identity);
+    if (after.length === 0) for (const identity of leaving.keys()) end(identity);
     for (const identity of after) end(identity);
     for (const identity of after.length === 0 ? [] : before.filter((one) => !after.includes(one))) {
       end(identity);
