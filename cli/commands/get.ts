@@ -49,6 +49,7 @@ const endpoints: Listing<EndpointView> = {
     ["IDENTITY", (row) => row.identity],
     ["REGISTRY", (row) => row.registry],
   ],
+  notes: (rows) => [...new Set(rows.filter(({ detail }) => detail !== "").map((row) => `${row.workload} at ${formatHostPort(row.address, row.port)} is ${row.health}: ${row.detail}`))],
 };
 
 const hosts: Listing<HostView> = {

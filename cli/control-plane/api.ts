@@ -149,6 +149,7 @@ function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView
         port: endpoint.port,
         workload: endpoint.workloadName,
         health: endpoint.health,
+        detail: catalog.workloads.get(endpoint.workload)?.healthDetail ?? "",
         meshed: endpoint.meshed,
         identity: endpoint.identity ?? "",
         locality: formatLocality(endpoint.locality),

@@ -29,6 +29,8 @@ export interface EndpointView {
   readonly port: number;
   readonly workload: string;
   readonly health: Health;
+  /** Why it is not healthy; may be empty. */
+  readonly detail: string;
   readonly meshed: boolean;
   readonly identity: string;
   readonly locality: string;

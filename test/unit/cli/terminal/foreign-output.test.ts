@@ -45,6 +45,14 @@ describe("what hosts say, on a terminal", () => {
     assert.match(text, / {2}one\n {2}vm\?/);
   });
 
+  it("cannot reach it through the reason that an endpoint is not healthy", async () => {
+    const endpoint = { service: "a/b", servicePort: 80, address: "10.0.0.1", additionalAddresses: [], port: 80, workload: "b", health: "unhealthy", detail: ESCAPES, meshed: true, identity: "", locality: "", registry: "hosts" };
+    const text = await printed([endpoint, { ...endpoint, servicePort: 81 }, { ...endpoint, workload: "c", health: "healthy", detail: "" }], "get", "endpoints");
+    assert.doesNotMatch(text, OBEYED);
+    assert.equal(text.split("b at 10.0.0.1:80 is unhealthy: vm?").length, 2, "once for all services");
+    assert.doesNotMatch(text, /is healthy/);
+  });
+
   it("cannot reach it through an error", () => {
     const failure = new CodedError("MESH_X", `no host ${ESCAPES}`, { cause: new Error(ESCAPES), hint: "look" });
     assert.doesNotMatch(renderFailure(failure), OBEYED);
