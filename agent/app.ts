@@ -39,6 +39,10 @@ import type { HostIdentity } from "./host-identity.ts";
 import { createCommandRunner } from "./interception/command-runner.ts";
 import { detectBackend } from "./interception/host-facts.ts";
 import { openLastKnownGood } from "./last-known-good.ts";
+import { watchInboundOwnership } from "./ownership/inbound-ownership.ts";
+import type { InboundOwnership } from "./ownership/inbound-ownership.ts";
+import { readListening } from "./ownership/listening-sockets.ts";
+import { lookUpOwner } from "./ownership/socket-owner.ts";
 import { assignOutboundPorts } from "./outbound-ports.ts";
 import type { OutboundPorts } from "./outbound-ports.ts";
 import { startReporter } from "./reporter.ts";
@@ -113,7 +117,9 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
   let capture: CaptureControl | undefined;
   let reporter: Reporter | undefined;
   let identity: HostIdentity | undefined;
+  let ownership: InboundOwnership | undefined;
   let missingCertificates: () => readonly string[] = () => [];
+  const runner = createCommandRunner();
   const isEnvoyReady = (): boolean => envoy?.status().phase === "ready";
   const openTasks = (): readonly string[] => [
     ...(identity === undefined ? ["join the mesh"] : []),
@@ -138,6 +144,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
         configuration: { from: relay?.source(), controlPlane: relay?.upstream().phase, envoyInSync: relay?.isEnvoyInSync(), rejections: relay?.rejections() },
         envoy: envoy?.status(),
         capture: capture?.status(),
+        inbound: { withheld: ownership?.withheld(), undetermined: ownership?.undetermined() },
         dns: dns?.counters(),
       }),
       metrics: async () => (await envoy?.admin().get("/stats/prometheus?usedonly").catch(() => "")) + (await agentMetrics({ openTasks: openTasks(), dns: dns?.counters(), restarts: envoy?.status().restarts ?? 0 })),
@@ -199,8 +206,24 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     certificates.expect(new Map(hostConfig.workloads.map(({ group, spiffeId }) => [group, spiffeId])));
     const bundle = relay.trustBundles().find((one) => one.trustDomain === trustDomain);
     if (bundle !== undefined) void hostCertificate.updateRoots(bundle.roots);
+    void ownership?.look();
     capture?.poke();
   };
+  const owners = tasks.own(
+    watchInboundOwnership({
+      workloads: config.workloads,
+      places: () => relay?.inboundPlaces() ?? [],
+      readSockets: () => readListening(),
+      lookUpOwner: (socket, bind) => lookUpOwner(socket, bind, runner),
+      onChange: () => {
+        relay?.withhold(owners.withheld());
+        reporter?.poke();
+      },
+      clock,
+      logger,
+    }),
+  );
+  ownership = owners;
   relay = tasks.own(
     await startXdsRelay({
       client: link,
@@ -211,6 +234,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
       secrets: secrets(),
       lastKnownGood: await openLastKnownGood(stateDir, logger),
       isEnvoyReady,
+      beforeServing: () => owners.look(),
       onOwnChange: takeOwnResources,
       onRejections: () => reporter?.poke(),
       onState: ({ phase, error }) => {
@@ -257,7 +281,10 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
       envoyVersion: binary.version,
       addresses,
       outboundPorts,
-      healthOf: (workload) => health.get(workload),
+      healthOf: (workload) => {
+        const mismatch = owners.mismatchOf(workload);
+        return mismatch === undefined ? health.get(workload) : { state: "unhealthy", detail: mismatch };
+      },
       isEnvoyReady: isEnvoyReady(),
       isLeaving,
       rejections: relay?.rejections() ?? [],
@@ -268,7 +295,6 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
 
   // What is taken through Envoy: last, when there is something to take it.
   if (config.capture.mode === "on") {
-    const runner = createCommandRunner();
     const controlGroups = tasks.own(watchControlGroups(CGROUP_ROOTS, () => capture?.poke()));
     capture = tasks.own(
       startCaptureControl({

@@ -29,7 +29,8 @@ export async function resolveBinding(bind: WorkloadBinding): Promise<ResolvedBin
     return { match: { uids: [uid] }, stamp: `uid ${uid}` };
   }
   if (bind.ports !== undefined) return { stamp: "ports", reason: "it is bound to ports, and only serves" };
-  const cgroup = bind.cgroup ?? (await cgroupOfUnit(bind.systemdUnit ?? ""));
+  // Where systemd does not answer, the unit has the place that most units have.
+  const cgroup = bind.cgroup ?? (await cgroupOfUnit(bind.systemdUnit ?? "").catch(() => join("system.slice", bind.systemdUnit ?? "")));
   const inode = await inodeOf(cgroup);
   if (inode === undefined) return { stamp: "none", reason: `${bind.cgroup ?? bind.systemdUnit ?? ""} does not run`, cgroup };
   return { match: { cgroups: [cgroup] }, stamp: `cgroup ${cgroup} ${inode}`, cgroup };
@@ -42,15 +43,14 @@ export async function ownCgroup(): Promise<string | undefined> {
   return path === undefined || path.startsWith("..") ? undefined : path;
 }
 
-/** Where the unit is, or will be once it runs. */
-async function cgroupOfUnit(unit: string): Promise<string> {
-  let properties = new Map<string, string>();
-  try {
-    const { stdout } = await run("systemctl", ["show", "--property=ControlGroup", "--property=Slice", "--", unit], { timeout: 5_000 });
-    properties = new Map(stdout.split("\n").map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
-  } catch {
-    // It has the place that most units have.
-  }
+/**
+ * Where the unit is, or will be once it runs.
+ *
+ * @throws Error where systemd does not answer
+ */
+export async function cgroupOfUnit(unit: string): Promise<string> {
+  const { stdout } = await run("systemctl", ["show", "--property=ControlGroup", "--property=Slice", "--", unit], { timeout: 5_000 });
+  const properties = new Map(stdout.split("\n").map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
   const running = properties.get("ControlGroup") ?? "";
   if (running !== "") return running.replace(/^\//, "");
   return join(slicePath(properties.get("Slice") || "system.slice"), unit);

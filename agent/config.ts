@@ -46,25 +46,25 @@ const userName = z.union([z.string().regex(/^[a-z_][a-z0-9_-]{0,31}$/, "must be 
 
 const bind = z
   .strictObject({
-    uid: userName.optional().describe("The user (name or number) whose processes are the workload."),
+    uid: userName.optional().describe("The user (name or number) whose processes are the workload. Sockets of root count where its processes are: a daemon may open its port before it becomes its user."),
     systemdUnit: z
       .string()
       .regex(/^[A-Za-z0-9:_.\\@-]+\.(service|slice|scope)$/, "must be the full name of a unit, such as reviews.service")
       .optional()
-      .describe("The systemd unit (or slice) whose processes are the workload."),
+      .describe("The systemd unit (or slice) whose processes are the workload. What a .socket unit opens for it counts."),
     cgroup: z
       .string()
       .regex(/^(?!.*(^|\/)\.\.?(\/|$))[^/\0"]+(\/[^/\0"]+)*$/, "must be a path below the cgroup v2 root, without a leading slash")
       .optional()
       .describe("The cgroup (v2, relative to the root) whose processes are the workload."),
-    ports: z.array(port).min(1).optional().describe("For a workload that only serves: the ports that it listens on. Its outbound traffic is not captured."),
+    ports: z.array(port).min(1).optional().describe("For a workload that only serves: the ports that it listens on. Its outbound traffic is not captured, and whoever listens on them is given its inbound traffic."),
   })
   .refine((value) => Object.keys(value).length === 1, "needs exactly one of uid, systemdUnit, cgroup, ports");
 
 const workload = z.strictObject({
   name: name.optional().describe("Unique on this host. Default: the name of the group."),
   group: groupName.describe("NAMESPACE/NAME of the WorkloadGroup that this workload is an instance of. The host must have been granted it."),
-  bind: bind.describe("Which processes of the host are this workload."),
+  bind: bind.describe("Which processes of the host are this workload. While others listen on its ports, connections to them are refused; with `ports` alone there is nothing to tell others by."),
   addresses: z.array(ipAddress).min(1).optional().describe("Where other hosts reach it. Default: the host's addresses."),
   ports: z.record(name, port).optional().describe("Port name to number, where this host differs from the group's template."),
 });

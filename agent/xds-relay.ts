@@ -20,6 +20,8 @@ import { createResourceSet } from "../xds/resource-set.ts";
 import { TYPE_URLS } from "../xds/type-urls.ts";
 import { keepGoodConfiguration } from "./good-configuration.ts";
 import type { LastKnownGood } from "./last-known-good.ts";
+import { inboundPlaces, ownVersion, withholdPlaces } from "./ownership/inbound-places.ts";
+import type { InboundPlace } from "./ownership/inbound-places.ts";
 import { OWN_TYPES, refuseResource, RELAYED_TYPES } from "./resource-guard.ts";
 import type { GuardPolicy } from "./resource-guard.ts";
 import type { WorkloadSecret } from "./secrets.ts";
@@ -36,6 +38,8 @@ export interface RelayOptions {
   readonly lastKnownGood: LastKnownGood;
   /** True while Envoy serves. */
   readonly isEnvoyReady: () => boolean;
+  /** Envoy is told nothing before. */
+  readonly beforeServing: () => Promise<void>;
   /** Something changed in what the agent itself consumes. */
   readonly onOwnChange: () => void;
   readonly onState: (state: DeltaClientState) => void;
@@ -66,6 +70,10 @@ export interface XdsRelay extends Closable {
   readonly nameRecords: () => readonly NameRecord[];
   readonly trustBundles: () => readonly TrustBundle[];
   setSecrets(secrets: readonly WorkloadSecret[]): void;
+  /** What the control plane has Envoy hand on to workloads, withheld or not. */
+  readonly inboundPlaces: () => readonly InboundPlace[];
+  /** Envoy serves everything but these, also in what the control plane says later. What is kept on disk stays whole. */
+  withhold(places: readonly InboundPlace[]): void;
   /** Ends the stream from the control plane: Envoy keeps what it has. */
   unfollow(): Promise<void>;
 }
@@ -77,6 +85,8 @@ export interface XdsRelay extends Closable {
  */
 const FRESHER_WITHIN_MS = 3_000;
 
+const WITHHELD_TYPES = [TYPE_URLS.cluster, TYPE_URLS.listener];
+
 /**
  * Keeps a checked copy of everything the control plane has for this host,
  * serves it to Envoy, and puts it on disk once Envoy was seen to be well with
@@ -87,6 +97,11 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   const tasks = new TaskGroup();
   const resources = createResourceSet();
   const secrets = createResourceSet();
+  /** Stand before the control plane's of the same name. */
+  const instead = createResourceSet();
+  let withheld: readonly InboundPlace[] = [];
+  /** Asked for all the time, and long to read. */
+  let places: { readonly digest: string; readonly all: readonly InboundPlace[] } | undefined;
   const types = [...OWN_TYPES, ...RELAYED_TYPES];
   let source: ReturnType<XdsRelay["source"]> = "nothing";
 
@@ -105,6 +120,18 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     });
   };
   setSecrets(options.secrets);
+  const replaceWithheld = (): void => {
+    const replaced = withholdPlaces(resources, policy.inboundPort, withheld);
+    instead.update((transaction) => {
+      for (const type of WITHHELD_TYPES) transaction.replaceAll(type, replaced.filter(({ typeUrl }) => typeUrl === type));
+    });
+  };
+  // Before any stream watches: what a stream is told of a change has these in it.
+  tasks.defer(
+    resources.watch((changes) => {
+      if (WITHHELD_TYPES.some((type) => changes.has(type))) replaceWithheld();
+    }),
+  );
   let refusedBefore = "";
   const lookAtRejections = (): void => {
     const refused = JSON.stringify(rejections());
@@ -118,9 +145,10 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     clock,
     onOpen: async () => {
       await gate.promise;
+      await options.beforeServing();
       return {
       // The host's own secrets win over anything of their name from elsewhere.
-      sets: [secrets, resources],
+      sets: [secrets, instead, resources],
       onNack: ({ typeUrl, message, resources: refused, isFinal }) => {
         logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`);
         lookAtRejections();
@@ -141,7 +169,11 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   );
   if (options.socketGroup !== undefined) await chown(socketPath, process.getuid?.() ?? 0, options.socketGroup);
 
-  const envoy = (): StreamStatus | undefined => server.streams().at(-1);
+  // To everybody else, what Envoy says of a resource from which something is withheld is said of the resource.
+  const envoy = (): StreamStatus | undefined => {
+    const stream = server.streams().at(-1);
+    return stream && { ...stream, types: stream.types.map((type) => ({ ...type, rejected: type.rejected.map((one) => ({ ...one, version: ownVersion(one.version) })) })) };
+  };
   const rejections = (): EnvoyRejection[] => (envoy()?.types ?? []).flatMap(({ typeUrl, rejected }) => rejected.map((one) => ({ typeUrl, ...one })));
   const isEnvoyInSync = (): boolean => {
     const stream = envoy();
@@ -206,6 +238,15 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     nameRecords: () => [...resources.list(TYPE_URLS.nameRecord)].map(({ bytes }) => fromBinary(NameRecordSchema, bytes)),
     trustBundles: () => [...resources.list(TYPE_URLS.trustBundle)].map(({ bytes }) => fromBinary(TrustBundleSchema, bytes)),
     setSecrets,
+    inboundPlaces() {
+      const digest = resources.digest(TYPE_URLS.listener);
+      if (places?.digest !== digest) places = { digest, all: inboundPlaces(resources, policy.inboundPort) };
+      return places.all;
+    },
+    withhold(places) {
+      withheld = places;
+      replaceWithheld();
+    },
     unfollow: () => upstream.close(),
     close: () => tasks.close(),
   };

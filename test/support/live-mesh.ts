@@ -26,6 +26,8 @@ export interface LiveMeshOptions {
   readonly hosts: Readonly<Record<string, readonly LiveWorkload[]>>;
   /** What is written into `mesh.yaml` of the configuration directory. */
   readonly yaml: string;
+  /** How long Envoy may finish what it does; 1 unless told. */
+  readonly drainSeconds?: number;
 }
 
 /** One host: an agent that is a process, and its Envoy. */
@@ -84,7 +86,7 @@ export async function startLiveMesh(options: LiveMeshOptions): Promise<LiveMesh>
   }
 }
 
-async function start({ hosts: workloads, yaml }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
+async function start({ hosts: workloads, yaml, drainSeconds = 1 }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
   const folder = await mkdtemp(join(tmpdir(), "ironmesh-live-"));
   tasks.defer(() => rm(folder, { recursive: true, force: true }));
   await chmod(folder, 0o755);
@@ -104,7 +106,7 @@ async function start({ hosts: workloads, yaml }: LiveMeshOptions, tasks: TaskGro
   const hosts: Record<string, LiveHost> = {};
   for (const name of names) {
     const host = lab.hosts[name] as LabHost;
-    hosts[name] = await prepareHost({ host, folder: join(folder, name), workloads: workloads[name] ?? [], controlAddress: control.addresses.v4, apiSocket });
+    hosts[name] = await prepareHost({ host, folder: join(folder, name), workloads: workloads[name] ?? [], controlAddress: control.addresses.v4, apiSocket, drainSeconds });
   }
   return {
     hosts,
@@ -134,9 +136,10 @@ interface HostPreparation {
   readonly workloads: readonly LiveWorkload[];
   readonly controlAddress: string;
   readonly apiSocket: string;
+  readonly drainSeconds: number;
 }
 
-async function prepareHost({ host, folder, workloads, controlAddress, apiSocket }: HostPreparation): Promise<LiveHost> {
+async function prepareHost({ host, folder, workloads, controlAddress, apiSocket, drainSeconds }: HostPreparation): Promise<LiveHost> {
   await mkdir(folder);
   for (const { name, uid, http } of workloads) {
     if (http === undefined) continue;
@@ -159,7 +162,7 @@ async function prepareHost({ host, folder, workloads, controlAddress, apiSocket 
     runDir: join(folder, "run"),
     addresses: [host.addresses.v4],
     workloads: workloads.map(({ name, group, uid }) => ({ name, group, bind: { uid } })),
-    envoy: { path: envoyPath(), user: LIVE_PROXY_UID, concurrency: 1, drainSeconds: 1 },
+    envoy: { path: envoyPath(), user: LIVE_PROXY_UID, concurrency: 1, drainSeconds },
     dns: { mode: "off" },
   };
   await writeFile(configPath, stringify(config));

@@ -8,7 +8,8 @@ import { waitUntil } from "../support/wait-until.ts";
 const image = bootedImagePath();
 const REVIEWS = "http://reviews.default.svc.mesh.internal:8080/";
 const SHOP = "http://shop.default.svc.mesh.internal:8080/";
-const GROUPS: Readonly<Record<string, number | undefined>> = { reviews: 9080, shop: 9090, web: undefined, late: undefined, batch: undefined, person: undefined, visitor: undefined };
+const LAZY = "http://lazy.default.svc.mesh.internal:8080/";
+const GROUPS: Readonly<Record<string, number | undefined>> = { reviews: 9080, shop: 9090, lazy: 9070, web: undefined, late: undefined, batch: undefined, person: undefined, visitor: undefined };
 const ENOUGH = 20;
 
 /** One group for each name, and a Service for those that listen. */
@@ -83,6 +84,7 @@ async function mainPid(host: BootedHost, unit: string): Promise<string> {
       ],
       vm2: [
         { group: "default/reviews", bind: { systemdUnit: "reviews.service" } },
+        { group: "default/lazy", bind: { systemdUnit: "lazy.service" } },
         { group: "default/visitor", bind: { uid: "visitor" } },
       ],
     });
@@ -141,6 +143,65 @@ async function mainPid(host: BootedHost, unit: string): Promise<string> {
       const outside = [asUnit([], direct), asUnit(["--slice=other.slice"], direct), asUnit(["--unit=web2.service"], direct), asUser("nobody", direct)];
       for (const command of outside) assert.equal(await callerOf(mesh.vm1, command), "nobody", command.join(" "));
       assert.equal(await callerOf(mesh.vm1, asUnit([], REVIEWS)), "exit code 6", "the name is resolved");
+    });
+  });
+
+  describe("the port of a unit", () => {
+    const FOREIGN = "another process than the workload";
+    const complaints = async (): Promise<number> => (await mesh.vm2.shell("journalctl -o cat -u ironmesh-agent")).split(FOREIGN).length - 1;
+    /** What the control plane tells of a workload that is withheld. */
+    const untilWithheld = async (listener: RegExp): Promise<void> => {
+      let listing = "";
+      const isTold = async (): Promise<boolean> => listener.test((listing = await mesh.ironmesh("get endpoints")));
+      await waitUntil(isTold, { what: `${listener.source} in the list of endpoints`, intervalMs: 300 }).catch((failure: unknown) => {
+        throw new Error(listing, { cause: failure });
+      });
+    };
+    const isAnswered = async (url: string): Promise<boolean> => (await mesh.vm1.run("runuser", ["-u", "person", "--", ...CURL, "--fail", url])).code === 0;
+    const untilServed = (url: string): Promise<unknown> => waitUntil(() => isAnswered(url), { what: `an answer of ${url}`, intervalMs: 300 });
+
+    it("is served again after each restart of the unit, with nothing withheld meanwhile", async () => {
+      const before = await complaints();
+      for (let round = 0; round < 3; round += 1) {
+        await mesh.vm2.shell("systemctl restart reviews");
+        await untilServed(REVIEWS);
+      }
+      assert.equal(await complaints(), before);
+    });
+
+    it("gives another unit nothing that listens there while the right one is stopped, also of the same user", async () => {
+      await mesh.vm2.write("/etc/systemd/system/thief.service", applicationUnit({ name: "thief", uid: 990, listeners: [{ port: 9080, kind: "http" }] }));
+      await mesh.vm2.shell("systemctl stop reviews && systemctl start thief");
+      await untilWithheld(/uid 990 \(control group \/system\.slice\/thief\.service, process \d+\) listens instead of the workload, on /);
+      assert.equal(await isAnswered(REVIEWS), false);
+      await mesh.vm2.shell("systemctl restart ironmesh-agent");
+      await waitUntilReady(mesh.vm2);
+      assert.equal(await isAnswered(REVIEWS), false);
+      await mesh.vm2.shell("systemctl stop thief && systemctl start reviews");
+      await untilServed(REVIEWS);
+      assert.doesNotMatch(await mesh.ironmesh("get endpoints"), /instead of the workload/);
+    });
+
+    it("may be opened by systemd for the unit, and by no other socket unit", async () => {
+      const { vm2 } = mesh;
+      const server = "require('node:http').createServer((q, r) => r.end(JSON.stringify({headers: q.headers}))).listen({fd: 3})";
+      const before = await complaints();
+      for (const name of ["lazy", "other"]) {
+        await vm2.write(`/etc/systemd/system/${name}.socket`, "[Socket]\nListenStream=9070\n");
+        await vm2.write(`/etc/systemd/system/${name}.service`, `[Service]\nExecStart=/opt/ironmesh/node_modules/.bin/node -e "${server}"\n`);
+      }
+      await vm2.shell("systemctl daemon-reload; systemctl start lazy.socket");
+      await untilServed(LAZY);
+      assert.equal(await callerOf(mesh.vm1, asUser("person", LAZY)), identity("person"));
+      await vm2.shell("systemctl restart lazy.service");
+      await untilServed(LAZY);
+      assert.equal(await complaints(), before);
+
+      await vm2.shell("systemctl stop lazy.socket lazy.service && systemctl start other.socket");
+      await untilWithheld(/lazy\.\S+ at \S+ is unhealthy: uid 0 \(control group \/\S+, process 1\) listens instead of the workload/);
+      assert.equal(await isAnswered(LAZY), false);
+      await vm2.shell("systemctl stop other.socket other.service; systemctl start lazy.socket");
+      await untilServed(LAZY);
     });
   });
 

@@ -51,6 +51,7 @@ describe("the relay between control plane and Envoy, in a large mesh", function 
           secrets: [],
           lastKnownGood: await openLastKnownGood(folder, silentLogger),
           isEnvoyReady: () => false,
+          beforeServing: () => Promise.resolve(),
           onOwnChange: () => undefined,
           onState: () => undefined,
           onRejections: () => undefined,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { openLastKnownGood } from "../../../agent/last-known-good.ts";
 import { startXdsRelay } from "../../../agent/xds-relay.ts";
 import type { XdsRelay } from "../../../agent/xds-relay.ts";
@@ -12,6 +12,7 @@ import type { BoundGrpcServer } from "../../../base/grpc/server.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { TaskGroup } from "../../../base/task-group.ts";
 import { ClusterSchema } from "../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
+import { ListenerSchema } from "../../../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { HostConfigSchema } from "../../../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { PROTO_REGISTRY } from "../../../proto/registry.ts";
 import { startDeltaClient } from "../../../xds/delta-client.ts";
@@ -26,6 +27,13 @@ import type { ManualClock } from "../../support/manual-clock.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 
 const cluster = (name: string, content: string): Resource => createResource(TYPE_URLS.cluster, name, toBinary(ClusterSchema, create(ClusterSchema, { name, altStatName: content })));
+const PLACE = { workload: "web", address: "", port: 8_080 };
+/** Serves a workload that may be withheld, and another one. */
+const inbound = (statPrefix: string): Resource => {
+  const address = { address: { case: "socketAddress", value: { address: "0.0.0.0", portSpecifier: { case: "portValue", value: 15_006 } } } } as const;
+  const filterChains = ["web|8080|mtls", "db|9090|mtls"].map((name) => ({ name, filterChainMatch: { destinationPort: Number(name.split("|")[1]) } }));
+  return createResource(TYPE_URLS.listener, "in", toBinary(ListenerSchema, create(ListenerSchema, { name: "in", address, statPrefix, filterChains })));
+};
 const hostConfig = createResource(TYPE_URLS.hostConfig, "h1", toBinary(HostConfigSchema, create(HostConfigSchema, { meshDomain: "mesh.internal" })));
 
 describe("the relay between control plane and Envoy", () => {
@@ -36,6 +44,8 @@ describe("the relay between control plane and Envoy", () => {
   let upstream: BoundGrpcServer;
   /** Before the control plane says anything on a stream. */
   let beforeAnswer: () => Promise<unknown>;
+  /** Before Envoy is told anything. */
+  let beforeServing: Promise<void>;
   let acknowledged = 0;
 
   const serve = async (port = 0): Promise<void> => {
@@ -56,6 +66,7 @@ describe("the relay between control plane and Envoy", () => {
       secrets: [],
       lastKnownGood: await openLastKnownGood(folder, silentLogger),
       isEnvoyReady: () => true,
+      beforeServing: () => beforeServing,
       onOwnChange: () => undefined,
       onState: () => undefined,
       onRejections: () => undefined,
@@ -67,7 +78,7 @@ describe("the relay between control plane and Envoy", () => {
     tasks.own(
       startDeltaClient({
         client: tasks.own(connectGrpc({ target: { path: join(folder, "xds.sock") } })),
-        types: [TYPE_URLS.cluster],
+        types: [TYPE_URLS.cluster, TYPE_URLS.listener],
         set,
         node: () => ({ id: "envoy" }),
         backoff: { baseMs: 10, maxMs: 50 },
@@ -78,9 +89,9 @@ describe("the relay between control plane and Envoy", () => {
     return set;
   };
   const put = (...resources: readonly Resource[]): void => served.update((transaction) => resources.forEach((one) => transaction.upsert(one)));
-  const onDisk = async (): Promise<string> => {
+  const onDisk = async (type = TYPE_URLS.cluster): Promise<string> => {
     const generation = await (await openLastKnownGood(folder, silentLogger)).load();
-    return versionsOf(generation?.resources.filter(({ typeUrl }) => typeUrl === TYPE_URLS.cluster) ?? []);
+    return versionsOf(generation?.resources.filter(({ typeUrl }) => typeUrl === type) ?? []);
   };
   /** Waits while the time goes on. */
   const eventually = (condition: () => unknown, what: string): Promise<unknown> =>
@@ -98,6 +109,7 @@ describe("the relay between control plane and Envoy", () => {
     clock = createManualClock();
     served = createResourceSet();
     beforeAnswer = () => Promise.resolve();
+    beforeServing = Promise.resolve();
     acknowledged = 0;
     await serve();
   });
@@ -159,6 +171,63 @@ describe("the relay between control plane and Envoy", () => {
 
     put(hostConfig, cluster("a", "2"));
     await eventually(() => relay.upstream().phase === "synced" && envoy.get(TYPE_URLS.cluster, "a")?.version === cluster("a", "2").version, "the control plane to be followed again");
+  });
+
+  describe("and who listens where workloads are served", () => {
+    const chainsOf = (envoy: ResourceSet): string => {
+      const resource = envoy.get(TYPE_URLS.listener, "in");
+      if (resource === undefined) return "none";
+      const { statPrefix, filterChains } = fromBinary(ListenerSchema, resource.bytes);
+      return [statPrefix, ...filterChains.map(({ name }) => name)].join(" ");
+    };
+
+    it("withholds a place from Envoy, also in what comes later, and keeps the whole on disk", async () => {
+      put(hostConfig, inbound("1"));
+      const relay = tasks.own(await startRelay());
+      const envoy = startEnvoy();
+      await eventually(() => chainsOf(envoy) === "1 web|8080|mtls db|9090|mtls", "the whole listener");
+      assert.deepEqual(relay.inboundPlaces(), [PLACE, { ...PLACE, workload: "db", port: 9_090 }]);
+
+      relay.withhold([PLACE]);
+      await eventually(() => chainsOf(envoy) === "1 db|9090|mtls", "a place to be withheld");
+      const seen: string[] = [];
+      envoy.watch(() => void seen.push(chainsOf(envoy)));
+      put(inbound("2"));
+      await eventually(async () => (await onDisk(TYPE_URLS.listener)) === versionsOf([inbound("2")]), "the second listener on disk");
+      assert.deepEqual(seen, ["2 db|9090|mtls"]);
+      assert.deepEqual([relay.isEnvoyInSync(), relay.rejections()], [true, []]);
+
+      relay.withhold([]);
+      await eventually(() => chainsOf(envoy) === "2 web|8080|mtls db|9090|mtls", "the whole listener again");
+    });
+
+    it("takes what Envoy refuses for a refusal of what the control plane said", async () => {
+      put(hostConfig, inbound("1"));
+      const relay = tasks.own(await startRelay());
+      const envoy = startEnvoy();
+      relay.withhold([PLACE]);
+      await eventually(async () => (await onDisk(TYPE_URLS.listener)) === versionsOf([inbound("1")]), "the first listener on disk");
+      put(inbound("bad"), cluster("a", "1"));
+      await eventually(async () => (await onDisk()) === versionsOf([cluster("a", "1")]), "the cluster on disk");
+      assert.equal(await onDisk(TYPE_URLS.listener), versionsOf([inbound("1")]));
+      assert.deepEqual(relay.rejections().map(({ name, version }) => `${name}@${version}`), [versionsOf([inbound("bad")])]);
+      assert.equal(chainsOf(envoy), "1 db|9090|mtls");
+    });
+
+    it("tells Envoy nothing before that is known", async () => {
+      put(hostConfig, inbound("1"));
+      const known = Promise.withResolvers<void>();
+      beforeServing = known.promise;
+      const relay = tasks.own(await startRelay());
+      await eventually(() => relay.upstream().phase === "synced", "the control plane's word");
+      const envoy = startEnvoy();
+      const seen: string[] = [];
+      envoy.watch(() => void seen.push(chainsOf(envoy)));
+      relay.withhold([PLACE]);
+      known.resolve();
+      await eventually(() => seen.length > 0, "Envoy to be told");
+      assert.deepEqual(seen, ["1 db|9090|mtls"]);
+    });
   });
 
   it("leaves Envoy with what it has when the host says farewell", async () => {

@@ -1,0 +1,102 @@
+import { open } from "node:fs/promises";
+import { SocketAddress } from "node:net";
+import { endianness } from "node:os";
+
+import { familyOf } from "../../model/address.ts";
+
+/** A TCP socket that takes connections, as the kernel lists it. */
+export interface ListeningSocket {
+  /** Canonical; `0.0.0.0` and `::` are every address, the latter perhaps of both families. IPv4 in IPv6 is IPv4. */
+  readonly address: string;
+  readonly port: number;
+  /** Whose it was when it was made. */
+  readonly uid: number;
+  readonly inode: number;
+}
+
+/** Both tables of this process's network namespace; the second is absent where IPv6 is off. */
+export const SOCKET_TABLES: readonly string[] = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+const LISTEN = "0A";
+const ROW = /^\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} ([0-9A-F]{2}) \S+ \S+ \S+\s+(\d+)\s+\d+ (\d+)(?: |$)/;
+
+/**
+ * The listening sockets of one table (proc_pid_net(5)), which come before all
+ * others.
+ *
+ * @throws Error with the row that is none
+ */
+export function parseListening(table: string, isLittleEndian = endianness() === "LE"): readonly ListeningSocket[] {
+  const sockets: ListeningSocket[] = [];
+  for (const line of table.split("\n").slice(1)) {
+    if (line.trim() === "") continue;
+    const [, address = "", port = "", state, uid, inode] = ROW.exec(line) ?? [];
+    if (state === undefined) throw new Error(`this is no row of a socket table: ${JSON.stringify(line.slice(0, 200))}`);
+    if (state !== LISTEN) break;
+    sockets.push({ address: addressOf(address, isLittleEndian), port: Number.parseInt(port, 16), uid: Number(uid), inode: Number(inode) });
+  }
+  return sockets;
+}
+
+/** Reads no further than the listening sockets: a busy host has many thousand others. */
+export async function readListening(tables: readonly string[] = SOCKET_TABLES): Promise<readonly ListeningSocket[]> {
+  const all = await Promise.all(tables.map(async (path) => parseListening(await readHead(path))));
+  return all.flat();
+}
+
+/** An address as it is compared. */
+export function canonicalAddress(address: string): string {
+  if (familyOf(address) !== "ipv6") return address;
+  const canonical = new SocketAddress({ address, family: "ipv6" }).address;
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(canonical)?.[1] ?? canonical;
+}
+
+/**
+ * The sockets of which one takes a connection to this address and port: those
+ * of the very address before those of all addresses, those of its family before
+ * others (inet_lookup_listener of the kernel).
+ *
+ * @param address empty for a place that has no particular one: whoever has the port
+ */
+export function receiversOf({ address, port }: { readonly address: string; readonly port: number }, sockets: readonly ListeningSocket[]): readonly ListeningSocket[] {
+  const atPort = sockets.filter((socket) => socket.port === port);
+  if (address === "") return atPort;
+  const wanted = canonicalAddress(address);
+  const order = [wanted, ...(familyOf(wanted) === "ipv4" ? ["0.0.0.0"] : []), "::"];
+  const first = order.find((one) => atPort.some((socket) => socket.address === one));
+  return atPort.filter((socket) => socket.address === first);
+}
+
+/** Until a row of another state is in it, or the end. */
+async function readHead(path: string): Promise<string> {
+  const file = await open(path).catch((failure: NodeJS.ErrnoException) => {
+    if (failure.code === "ENOENT" && path.endsWith("6")) return undefined;
+    throw failure;
+  });
+  if (file === undefined) return "";
+  try {
+    const buffer = Buffer.alloc(65_536);
+    let text = "";
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length);
+      text += buffer.toString("latin1", 0, bytesRead);
+      const whole = text.slice(0, text.lastIndexOf("\n") + 1);
+      if (bytesRead === 0 || hasOtherState(whole)) return bytesRead === 0 ? text : whole;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function hasOtherState(rows: string): boolean {
+  const last = ROW.exec(rows.slice(rows.lastIndexOf("\n", rows.length - 2) + 1));
+  return last !== null && last[3] !== LISTEN;
+}
+
+/** Words of 32 bits in the order of the machine. */
+function addressOf(hex: string, isLittleEndian: boolean): string {
+  const bytes = Buffer.from(hex, "hex");
+  if (isLittleEndian) bytes.swap32();
+  if (bytes.length === 4) return [...bytes].join(".");
+  return canonicalAddress(Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(2 * index).toString(16)).join(":"));
+}
