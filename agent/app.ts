@@ -41,7 +41,7 @@ import { detectBackend } from "./interception/host-facts.ts";
 import { openLastKnownGood } from "./last-known-good.ts";
 import { watchInboundOwnership } from "./ownership/inbound-ownership.ts";
 import type { InboundOwnership } from "./ownership/inbound-ownership.ts";
-import { readListening } from "./ownership/listening-sockets.ts";
+import { readListening, readSocketCounts } from "./ownership/listening-sockets.ts";
 import { lookUpOwner } from "./ownership/socket-owner.ts";
 import { assignOutboundPorts } from "./outbound-ports.ts";
 import type { OutboundPorts } from "./outbound-ports.ts";
@@ -214,6 +214,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
       workloads: config.workloads,
       places: () => relay?.inboundPlaces() ?? [],
       readSockets: () => readListening(),
+      readCounts: () => readSocketCounts(),
       lookUpOwner: (socket, bind) => lookUpOwner(socket, bind, runner),
       onChange: () => {
         relay?.withhold(owners.withheld());

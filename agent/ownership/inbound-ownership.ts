@@ -16,6 +16,8 @@ export interface InboundOwnershipOptions {
   /** What Envoy would hand on now. */
   readonly places: () => readonly InboundPlace[];
   readonly readSockets: () => Promise<readonly ListeningSocket[]>;
+  /** Cheap, and changes nearly always where the sockets do. */
+  readonly readCounts: () => Promise<string>;
   readonly lookUpOwner: (socket: ListeningSocket, bind: WorkloadBinding) => Promise<Owner>;
   /** Other places are withheld, or for another reason. */
   readonly onChange: () => void;
@@ -35,8 +37,10 @@ export interface InboundOwnership extends Closable {
   undetermined(): readonly string[];
 }
 
-/** For so long may a stranger take what comes to a port, and Envoy's answer comes on top. */
+/** For so long may a stranger take what comes to a port, as a rule, and Envoy's answer comes on top. */
 const LOOK_EVERY_MS = 1_000;
+/** Where the counts say that nothing changed, which a socket that came as another one went does not show. */
+const LOOK_ANYWAY_MS = 5_000;
 /** The owner of a socket never changes, but what is bound, and a daemon's user, may. */
 const ASK_AGAIN_MS = 5_000;
 /** A daemon that opens its port as root has become its user by then. */
@@ -60,6 +64,7 @@ export function watchInboundOwnership(options: InboundOwnershipOptions): Inbound
   let verdicts = new Map<string, Verdict>();
   let withheld = new Map<string, { readonly place: InboundPlace; readonly who: string }>();
   let undetermined: readonly string[] = [];
+  let last: { readonly counts: string | undefined; readonly places: readonly InboundPlace[]; readonly lookedAtMs: number } | undefined;
   let running: Promise<void> | undefined;
   let isClosed = false;
   let cancel = (): void => undefined;
@@ -72,7 +77,17 @@ export function watchInboundOwnership(options: InboundOwnershipOptions): Inbound
     const askAgainMs = owner.kind === "own" ? Number.POSITIVE_INFINITY : owner.kind === "stranger" && owner.isYoung === true ? now : now + ASK_AGAIN_MS;
     return { owner, sinceMs: known?.sinceMs ?? now, askAgainMs };
   };
-  const step = async (): Promise<void> => {
+  /** Notes what there is before the sockets are read: what changes meanwhile is seen the next time. */
+  const isQuiet = async (): Promise<boolean> => {
+    const counts = await options.readCounts().catch(() => undefined);
+    const [before, now, nowMs] = [last, places(), clock.now()];
+    const isSame = counts !== undefined && before?.counts === counts && before.places === now && nowMs - before.lookedAtMs < LOOK_ANYWAY_MS;
+    if (isSame && withheld.size === 0 && undetermined.length === 0) return true;
+    last = { counts, places: now, lookedAtMs: nowMs };
+    return false;
+  };
+  const step = async (isAsked: boolean): Promise<void> => {
+    if ((await isQuiet()) && !isAsked) return;
     const watched = places().flatMap((place) => {
       const bind = bindings.get(place.workload);
       return bind === undefined ? [] : [{ place, bind }];
@@ -117,13 +132,13 @@ export function watchInboundOwnership(options: InboundOwnershipOptions): Inbound
     withheld = next;
     if (isNews) onChange();
   };
-  const look = (): Promise<void> => {
+  const look = (isAsked: boolean): Promise<void> => {
     cancel();
-    running ??= step()
+    running ??= step(isAsked)
       .catch((failure: unknown) => enter(withheld, [`who listens on this host: ${messageOf(failure)}`]))
       .finally(() => {
         running = undefined;
-        if (!isClosed) cancel = clock.after(LOOK_EVERY_MS, () => void look());
+        if (!isClosed) cancel = clock.after(LOOK_EVERY_MS, () => void look(false));
       });
     return running;
   };
@@ -132,7 +147,7 @@ export function watchInboundOwnership(options: InboundOwnershipOptions): Inbound
       const patience = Promise.withResolvers<void>();
       const stop = clock.after(PATIENCE_MS, patience.resolve);
       // One that runs already may have begun with less than there is now.
-      await Promise.race([(running ?? Promise.resolve()).then(look), patience.promise]);
+      await Promise.race([(running ?? Promise.resolve()).then(() => look(true)), patience.promise]);
       stop();
     },
     withheld: () => [...withheld.values()].map(({ place }) => place),

@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { SocketAddress } from "node:net";
 import { endianness } from "node:os";
 
@@ -38,10 +38,21 @@ export function parseListening(table: string, isLittleEndian = endianness() === 
   return sockets;
 }
 
-/** Reads no further than the listening sockets: a busy host has many thousand others. */
+/**
+ * Reads no further than the listening sockets: a busy host has many thousand
+ * others. Where there are few, the kernel goes through all of its table to find
+ * the next, some milliseconds in a large one: see {@link readSocketCounts}.
+ */
 export async function readListening(tables: readonly string[] = SOCKET_TABLES): Promise<readonly ListeningSocket[]> {
   const all = await Promise.all(tables.map(async (path) => parseListening(await readHead(path))));
   return all.flat();
+}
+
+/** How many TCP sockets of either family there are: nearly always other numbers where one came or went. */
+export async function readSocketCounts(files: readonly string[] = ["/proc/net/sockstat", "/proc/net/sockstat6"]): Promise<string> {
+  const texts = await Promise.all(files.map((path) => readFile(path, "utf8").catch((failure: NodeJS.ErrnoException) => (failure.code === "ENOENT" && path.endsWith("6") ? "" : Promise.reject(failure)))));
+  // Without the memory that they take.
+  return texts.flatMap((text) => text.match(/^TCP6?: .*?(?= mem |$)/gm) ?? []).join("\n");
 }
 
 /** An address as it is compared. */

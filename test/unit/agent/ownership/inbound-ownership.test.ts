@@ -29,6 +29,8 @@ describe("who listens where workloads are served", () => {
   let changes: number;
   let whileAsked: () => void;
   let readFailure: Error | undefined;
+  let counts: string;
+  let reads: number;
   let ownership: InboundOwnership;
 
   const listen = (...inodes: readonly number[]): void => {
@@ -48,6 +50,8 @@ describe("who listens where workloads are served", () => {
     changes = 0;
     whileAsked = () => undefined;
     readFailure = undefined;
+    counts = "1";
+    reads = 0;
     owners = new Map<number, Owner | Error>([
       [OWN, { kind: "own" }],
       [STRANGER, { kind: "stranger", who: "uid 2" }],
@@ -62,7 +66,9 @@ describe("who listens where workloads are served", () => {
         { group: "default/shop", bind: { ports: [9_090] } },
       ],
       places: () => places,
+      readCounts: () => (counts === "none" ? Promise.reject(new Error("there is none")) : Promise.resolve(counts)),
       readSockets: async () => {
+        reads += 1;
         if (readFailure !== undefined) throw readFailure;
         return sockets;
       },
@@ -101,13 +107,37 @@ describe("who listens where workloads are served", () => {
     assert.equal(await look(), "");
   });
 
-  it("looks by itself every second", async () => {
+  /** Lets the time go on by a second, and what it starts come to its end. */
+  const second = async (): Promise<number> => {
+    const before = reads;
+    clock.advance(1_000);
+    for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+    return reads - before;
+  };
+
+  it("looks by itself every second, where the counts or the places changed, or five passed", async () => {
+    listen(OWN);
     await look();
-    listen(STRANGER);
-    clock.advance(999);
-    assert.deepEqual(asked, []);
-    clock.advance(1);
-    assert.equal(await look(), "10.0.0.1:8080");
+    assert.deepEqual([await second(), await second()], [0, 0]);
+    counts = "2";
+    assert.deepEqual([await second(), await second()], [1, 0]);
+    places = [WEB];
+    assert.deepEqual([await second(), await second(), await second(), await second(), await second()], [1, 0, 0, 0, 0]);
+    assert.equal(await second(), 1);
+  });
+
+  it("looks every second where the counts cannot be read", async () => {
+    await look();
+    counts = "none";
+    assert.deepEqual([await second(), await second(), await second()], [1, 1, 1]);
+  });
+
+  it("looks every second while something is withheld or unclear", async () => {
+    for (const inode of [STRANGER, UNCLEAR]) {
+      listen(inode);
+      await look();
+      assert.deepEqual([await second(), await second()], [1, 1]);
+    }
   });
 
   it("withholds from a stranger, and serves again once the workload listens, not before", async () => {
@@ -208,6 +238,7 @@ describe("who listens where workloads are served", () => {
     const slow = watchInboundOwnership({
       workloads: [{ group: "default/web", bind: { uid: 1 } }],
       places: () => places,
+      readCounts: () => Promise.resolve(""),
       readSockets: () => never.promise.then(() => []),
       lookUpOwner: () => Promise.resolve({ kind: "own" }),
       onChange: () => undefined,

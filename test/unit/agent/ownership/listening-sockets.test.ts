@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { canonicalAddress, parseListening, readListening, receiversOf } from "../../../../agent/ownership/listening-sockets.ts";
+import { canonicalAddress, parseListening, readListening, readSocketCounts, receiversOf } from "../../../../agent/ownership/listening-sockets.ts";
 import type { ListeningSocket } from "../../../../agent/ownership/listening-sockets.ts";
 
 const V4 = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
@@ -64,6 +64,36 @@ describe("the tables of sockets", () => {
     } finally {
       server.close();
       rmSync(folder, { recursive: true });
+    }
+  });
+});
+
+describe("the counts of sockets", () => {
+  it("tell of TCP alone, of either family, without memory", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "ironmesh-counts-"));
+    try {
+      const [first, second] = [join(folder, "sockstat"), join(folder, "sockstat6")];
+      writeFileSync(first, "sockets: used 200\nTCP: inuse 154 orphan 7 tw 4022 alloc 463 mem 342\nUDP: inuse 4 mem 0\n");
+      assert.equal(await readSocketCounts([first, second]), "TCP: inuse 154 orphan 7 tw 4022 alloc 463");
+      writeFileSync(second, "TCP6: inuse 3\nUDP6: inuse 0\n");
+      assert.equal(await readSocketCounts([first, second]), "TCP: inuse 154 orphan 7 tw 4022 alloc 463\nTCP6: inuse 3");
+      await assert.rejects(readSocketCounts([join(folder, "absent")]), { code: "ENOENT" });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it("change with a socket that listens", async () => {
+    const inUse = async (): Promise<number> => Number(/TCP: inuse (\d+)/.exec(await readSocketCounts())?.[1]);
+    const before = await inUse();
+    const servers = await Promise.all(Array.from({ length: 200 }, () => new Promise<Server>((resolve) => {
+      const server = createServer().listen({ port: 0, host: "127.0.0.1" }, () => resolve(server));
+    })));
+    try {
+      // Others of this machine may end meanwhile.
+      assert.ok((await inUse()) > before + 50);
+    } finally {
+      for (const server of servers) server.close();
     }
   });
 });
