@@ -19,13 +19,12 @@ import { buildReport } from "./build-report.ts";
 import { startCaptureControl } from "./capture-control.ts";
 import type { CaptureControl } from "./capture-control.ts";
 import { AGENT_DEFAULTS, parseHostPort, workloadName } from "./config.ts";
-import type { AgentConfig, HostPort } from "./config.ts";
+import type { AgentConfig } from "./config.ts";
 import { watchControlGroups } from "./control-group-watch.ts";
 import { connectControlPlane } from "./control-plane-link.ts";
+import { startHostDns } from "./dns/host-server.ts";
+import { knownNames } from "./dns/known-names.ts";
 import { buildNameTable } from "./dns/name-table.ts";
-import { watchHostResolvers } from "./dns/resolv-conf.ts";
-import { startDnsServer } from "./dns/server.ts";
-import type { DnsServer } from "./dns/server.ts";
 import { enrol } from "./enrol.ts";
 import { findEnvoy, lookUpUser } from "./envoy-binary.ts";
 import { startEnvoy } from "./envoy-process.ts";
@@ -77,7 +76,6 @@ export interface BoundAgent {
   leave(): Promise<void>;
 }
 
-const DNS_ADDRESSES = ["127.0.0.1", "::1"];
 const FAREWELL_MS = 1_000;
 /** sockaddr_un(7). */
 const MAX_SOCKET_PATH = 107;
@@ -132,7 +130,10 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
   ];
 
   // Observability and DNS first: they need nobody, and a host without its mesh still resolves names.
-  const dns = config.dns.mode === "off" ? undefined : tasks.own(await startDns(config, clock, logger));
+  // Queries may be waiting since the agent before: they are answered by what is on disk, not passed on as unknown.
+  const lastKnownGood = await openLastKnownGood(stateDir, logger);
+  const stored = await lastKnownGood.load();
+  const dns = config.dns.mode === "off" ? undefined : tasks.own(await startHostDns({ config, table: stored && knownNames(stored.resources), environment, clock, logger }));
   const status = tasks.own(
     await startStatusServer({
       statusPort: config.ports.status,
@@ -233,7 +234,8 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
       ...(proxyUser === undefined ? {} : { socketGroup: proxyUser.gid }),
       policy: { inboundPort: config.ports.inbound, outboundRange: config.ports.outboundRange, registry: PROTO_REGISTRY },
       secrets: secrets(),
-      lastKnownGood: await openLastKnownGood(stateDir, logger),
+      lastKnownGood,
+      stored,
       isEnvoyReady,
       beforeServing: () => owners.look(),
       onOwnChange: takeOwnResources,
@@ -319,7 +321,11 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
   return {
     hostId,
     addresses: { status: status.statusPort, readiness: status.readinessPort, dns: dns?.port },
-    close: () => tasks.close(),
+    async close() {
+      // Nobody would read them.
+      if (dns?.isHandedOn === false) await capture?.releaseNames().catch((failure: unknown) => logger.error({ reason: messageOf(failure) }, "name queries of the workloads stay captured, and nobody answers them"));
+      await tasks.close();
+    },
     async leave() {
       isLeaving = true;
       // A host that said farewell is told that it has nothing; Envoy serves what is captured until the rules are gone.
@@ -365,13 +371,4 @@ async function loadOutboundPorts(config: AgentConfig, logger: Logger): Promise<O
   const ports = assignOutboundPorts(config.workloads.map(workloadName), before ?? {}, config.ports.outboundRange);
   if (JSON.stringify(ports) !== JSON.stringify(before)) await writeStateFile(path, ports);
   return ports;
-}
-
-async function startDns(config: AgentConfig, clock: Clock, logger: Logger): Promise<DnsServer> {
-  const configured = config.dns.upstreams?.flatMap((text): readonly HostPort[] => {
-    const server = parseHostPort(text, 53);
-    return server === undefined ? [] : [server];
-  });
-  const resolvers = watchHostResolvers({ configured, isOwn: ({ host, port }) => DNS_ADDRESSES.includes(host) && port === config.dns.port });
-  return startDnsServer({ addresses: DNS_ADDRESSES, port: config.dns.port, resolvers, clock, logger });
 }

@@ -46,6 +46,8 @@ export interface CaptureControl extends Closable {
   status(): CaptureStatus;
   /** Something that rules depend on changed. */
   poke(): void;
+  /** For the end of an agent that nobody listens in place of: name queries go where they were sent again; the other rules stay. */
+  releaseNames(): Promise<void>;
   /** Takes every rule away, captured connections ending by themselves first. */
   remove(): Promise<void>;
   close(): Promise<void>;
@@ -59,6 +61,7 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
   const { target, wanted, confirm, drainMs, clock, logger, onChange } = options;
   let status: CaptureStatus = { state: "waiting", detail: "", uncaptured: [] };
   let applied: { readonly plan: CapturePlan; readonly stamp: string } | undefined;
+  let inForce: CaptureSpec | undefined;
   let refused: CapturePlan | undefined;
   let isClosed = false;
   let isRecovered = false;
@@ -104,6 +107,7 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
     const isSame = applied !== undefined && isDeepStrictEqual(applied.plan, plan.value);
     if (isSame && applied?.stamp === want.stamp) {
       if (looks % VERIFY_EVERY_LOOKS === 0 || status.state !== "active") await mend(plan.value);
+      inForce = want.spec;
       enter("active");
       return;
     }
@@ -120,6 +124,7 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
     await keepBootGuard(target, plan.value);
     refused = undefined;
     applied = { plan: plan.value, stamp: want.stamp };
+    inForce = want.spec;
     logger.info({ outbound: want.spec.outbound.map(({ workload }) => workload), inbound: want.spec.inbound.map(({ port }) => port), backend: target.backend }, "capture rules are in force");
     enter("active");
   };
@@ -166,6 +171,12 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
   return {
     status: () => status,
     poke: look,
+    async releaseNames() {
+      await stop();
+      if (inForce?.dns?.capture !== true || status.state !== "active") return;
+      const plan = planCapture({ ...inForce, dns: { ...inForce.dns, capture: false } });
+      if (plan.ok) await applyCapture(target, plan.value);
+    },
     async remove() {
       await stop();
       await keepBootGuard(target, undefined);

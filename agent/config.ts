@@ -126,7 +126,7 @@ const schema = z.strictObject({
   dns: z
     .strictObject({
       mode: z.enum(["off", "listen", "capture"]).default("listen").describe("`listen`: answer on loopback, for resolvers that are pointed here. `capture`: also take the workloads' queries to port 53 by rule."),
-      port: listenPort.default(AGENT_DEFAULTS.dnsPort).describe("UDP and TCP, on 127.0.0.1 and ::1 only."),
+      port: listenPort.default(AGENT_DEFAULTS.dnsPort).describe("UDP and TCP, on 127.0.0.1 and ::1 only. The sockets of ironmesh-dns.socket have the same."),
       upstreams: z.array(hostPort).min(1).optional().describe("Who answers every other name (port 53 unless told). Default: the host's own resolvers."),
     })
     .prefault({})

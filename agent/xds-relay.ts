@@ -19,7 +19,7 @@ import type { Resource } from "../xds/resource.ts";
 import { createResourceSet } from "../xds/resource-set.ts";
 import { TYPE_URLS } from "../xds/type-urls.ts";
 import { keepGoodConfiguration } from "./good-configuration.ts";
-import type { LastKnownGood } from "./last-known-good.ts";
+import type { Generation, LastKnownGood } from "./last-known-good.ts";
 import { inboundPlaces, ownVersion, withholdPlaces } from "./ownership/inbound-places.ts";
 import type { InboundPlace } from "./ownership/inbound-places.ts";
 import { OWN_TYPES, refuseResource, RELAYED_TYPES } from "./resource-guard.ts";
@@ -36,6 +36,8 @@ export interface RelayOptions {
   /** What the host's workloads have from the start: an Envoy that is adopted must not see its secrets vanish. */
   readonly secrets: readonly WorkloadSecret[];
   readonly lastKnownGood: LastKnownGood;
+  /** What was on disk. */
+  readonly stored: Generation | undefined;
   /** True while Envoy serves. */
   readonly isEnvoyReady: () => boolean;
   /** Envoy is told nothing before. */
@@ -93,7 +95,7 @@ const WITHHELD_TYPES = [TYPE_URLS.cluster, TYPE_URLS.listener];
  * it. With no control plane it starts from that disk.
  */
 export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
-  const { client, hostId, socketPath, policy, lastKnownGood, clock, logger, onOwnChange } = options;
+  const { client, hostId, socketPath, policy, lastKnownGood, stored, clock, logger, onOwnChange } = options;
   const tasks = new TaskGroup();
   const resources = createResourceSet();
   const secrets = createResourceSet();
@@ -105,7 +107,6 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   const types = [...OWN_TYPES, ...RELAYED_TYPES];
   let source: ReturnType<XdsRelay["source"]> = "nothing";
 
-  const stored = await lastKnownGood.load();
   if (stored !== undefined) {
     source = "disk";
     resources.update((transaction) => {

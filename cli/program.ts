@@ -6,6 +6,7 @@ import { addApply, addDelete } from "./commands/apply.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addControlPlane } from "./commands/control-plane.ts";
 import { addDescribe } from "./commands/describe.ts";
+import { addDns } from "./commands/dns.ts";
 import { addGet } from "./commands/get.ts";
 import { addHost } from "./commands/host.ts";
 import { addImport } from "./commands/import.ts";
@@ -22,6 +23,7 @@ import { version } from "./version.ts";
 const COMMANDS = [
   addControlPlane,
   addAgent,
+  addDns,
   addToken,
   addHost,
   addGet,

@@ -13,15 +13,23 @@ import { failedReply, judgeQuery } from "./answer.ts";
 import { forwardQuery } from "./forward.ts";
 import { EMPTY_NAME_TABLE } from "./name-table.ts";
 import type { NameTable } from "./name-table.ts";
+import { socketsAt } from "./passed-sockets.ts";
+import type { PassedSockets } from "./passed-sockets.ts";
 import type { HostResolvers } from "./resolv-conf.ts";
-
 import { readFrames, writeFrame } from "./tcp-frame.ts";
 
 export interface DnsServerOptions {
-  /** Loopback only: an answer from a wildcard socket has the wrong source for a redirected query. */
+  /**
+   * Loopback only: an answer from a wildcard socket has the wrong source for a
+   * redirected query. One that the host does not have is left out, unless there is no other.
+   */
   readonly addresses: readonly string[];
   /** 0 for any, the same for all. */
   readonly port: number;
+  /** Sockets of these addresses and this port that were open before us are read from instead of new ones. */
+  readonly passed?: PassedSockets;
+  /** What is known of names from the start: whatever waits in a passed socket is answered by it. */
+  readonly table?: NameTable;
   readonly resolvers: HostResolvers;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -49,6 +57,8 @@ export interface DnsCounters {
 /** The host's resolver for names of the mesh; every other name it passes on. */
 export interface DnsServer extends Closable {
   readonly port: number;
+  /** True where all of its sockets were passed to it, so that queries wait in them for whoever is next. */
+  readonly isHandedOn: boolean;
   setTable(table: NameTable): void;
   counters(): DnsCounters;
   close(): Promise<void>;
@@ -59,7 +69,7 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
   const { resolvers, clock, logger } = options;
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const tasks = new TaskGroup();
-  let table: NameTable = EMPTY_NAME_TABLE;
+  let table: NameTable = options.table ?? EMPTY_NAME_TABLE;
   let inFlight = 0;
   let isClosed = false;
   const counters = { answered: 0, forwarded: 0, failed: 0, dropped: 0 };
@@ -97,17 +107,35 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
     );
   };
 
+  const { at, problems } = socketsAt(options.passed ?? { sockets: [], problems: [] }, options.addresses, options.port);
+  for (const problem of problems) logger.warn({ problem }, "a socket that systemd passed is not used");
   try {
     let { port } = options;
+    const opened = new Set<string>();
+    let lacking: unknown = new Error("no address is given");
+    let served = 0;
     for (const address of options.addresses) {
-      const tcp = await listenTcp(address, port, limits, handle);
-      tasks.own({ close: () => closeTcp(tcp) });
-      port = boundPort(tcp.server);
-      const udp = await listenUdp(address, port, handle);
-      tasks.own({ close: () => void udp.close() });
+      const descriptorOf = (transport: "udp" | "tcp"): number | undefined => {
+        const descriptor = at.get(`${transport} ${address}`);
+        if (descriptor === undefined) opened.add(`${transport} ${address}`);
+        return descriptor;
+      };
+      try {
+        const tcp = await listenTcp(address, port, descriptorOf("tcp"), limits, handle);
+        tasks.own({ close: () => closeTcp(tcp) });
+        port = boundPort(tcp.server);
+        const udp = await listenUdp(address, port, descriptorOf("udp"), handle);
+        tasks.own({ close: () => void udp.close() });
+        served += 1;
+      } catch (failure) {
+        if (!NO_SUCH_ADDRESS.has((failure as NodeJS.ErrnoException).code ?? "")) throw failure;
+        lacking = failure;
+      }
     }
+    if (served === 0) throw lacking;
     return {
       port,
+      isHandedOn: opened.size === 0,
       setTable(next) {
         table = next;
       },
@@ -123,9 +151,12 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
   }
 }
 
+/** A host without IPv6 has no ::1. */
+const NO_SUCH_ADDRESS: ReadonlySet<string> = new Set(["EADDRNOTAVAIL", "EAFNOSUPPORT"]);
+
 type Handle = (query: Buffer, transport: "udp" | "tcp", send: (reply: Buffer) => void) => void;
 
-async function listenUdp(address: string, port: number, handle: Handle): Promise<UdpSocket> {
+async function listenUdp(address: string, port: number, descriptor: number | undefined, handle: Handle): Promise<UdpSocket> {
   const socket = createSocket({ type: isIPv6(address) ? "udp6" : "udp4", ipv6Only: isIPv6(address) });
   socket.on("message", (query, client) => {
     handle(query, "udp", (reply) => {
@@ -133,8 +164,10 @@ async function listenUdp(address: string, port: number, handle: Handle): Promise
       socket.send(reply, client.port, client.address, () => undefined);
     });
   });
-  socket.bind(port, address);
-  await once(socket, "listening");
+  // Asked for first: with a descriptor it listens at once.
+  const isListening = once(socket, "listening");
+  socket.bind(descriptor === undefined ? { port, address } : { fd: descriptor });
+  await isListening;
   socket.on("error", () => undefined);
   return socket;
 }
@@ -144,7 +177,7 @@ interface TcpListener {
   readonly connections: Set<Socket>;
 }
 
-async function listenTcp(address: string, port: number, limits: DnsLimits, handle: Handle): Promise<TcpListener> {
+async function listenTcp(address: string, port: number, descriptor: number | undefined, limits: DnsLimits, handle: Handle): Promise<TcpListener> {
   const connections = new Set<Socket>();
   const server = createServer((socket) => {
     connections.add(socket);
@@ -159,7 +192,7 @@ async function listenTcp(address: string, port: number, limits: DnsLimits, handl
     });
   });
   server.maxConnections = limits.maxConnections;
-  server.listen({ host: address, port, ipv6Only: isIPv6(address) });
+  server.listen(descriptor === undefined ? { host: address, port, ipv6Only: isIPv6(address) } : { fd: descriptor });
   await once(server, "listening");
   return { server, connections };
 }

@@ -27,8 +27,8 @@ export interface ClientAnswer {
 }
 
 const root = join(import.meta.dirname, "..", "..");
-const PROJECT = "/opt/ironmesh";
-const NODE = `${PROJECT}/node_modules/.bin/node`;
+export const PROJECT = "/opt/ironmesh";
+export const NODE = `${PROJECT}/node_modules/.bin/node`;
 const ENVOY_FOLDER = "/var/cache/ironmesh/bin";
 
 export interface BootedHosts<Name extends string> {
@@ -64,7 +64,7 @@ export async function startBootedMesh(image: string, mesh: string, workloads: Ho
   try {
     await control.write("/etc/ironmesh/control-plane.yaml", "configDir: /etc/ironmesh/mesh\n");
     await control.write("/etc/ironmesh/mesh/mesh.yaml", mesh);
-    await installUnits(control, ["ironmesh-control-plane"]);
+    await installUnits(control, ["ironmesh-control-plane.service"]);
     await waitUntil(() => ironmesh("get config"), { what: "the control plane's API" });
     await Promise.all(
       [vm1, vm2].map(async (host) => {
@@ -88,7 +88,7 @@ export function tokenIn(printed: string): string {
 
 /** As the guide says it: copies of the units, the first enabled and started. */
 async function installUnits(host: BootedHost, names: readonly string[]): Promise<void> {
-  const files = names.map((name) => `${PROJECT}/systemd/${name}.service`).join(" ");
+  const files = names.map((name) => `${PROJECT}/systemd/${name}`).join(" ");
   await host.shell(`cp ${files} /etc/systemd/system/ && systemctl enable --now ${names[0] ?? ""}`);
 }
 
@@ -105,7 +105,7 @@ async function joinHost(host: BootedHost, { address, token, workloads }: JoinOpt
   const config = { controlPlane: { address }, joinTokenFile: "/etc/ironmesh/token", envoy: { path: `${ENVOY_FOLDER}/envoy`, drainSeconds: 1 }, dns: { mode: "capture" }, workloads };
   // JSON is YAML.
   await host.write("/etc/ironmesh/agent.yaml", JSON.stringify(config));
-  await installUnits(host, ["ironmesh-agent", "ironmesh-guard"]);
+  await installUnits(host, ["ironmesh-agent.service", "ironmesh-guard.service", "ironmesh-dns.socket", "ironmesh-dns.service"]);
   await waitUntilReady(host);
 }
 
@@ -148,7 +148,8 @@ export function clientUnit(name: string, url: string, user: string): string {
   return unitText(clientCommand(url), `User=${user}\nStandardOutput=append:${answersPath(name)}\n`);
 }
 
-function unitText(command: string, more = ""): string {
+/** The text of a unit that runs a command of ours. */
+export function unitText(command: string, more = ""): string {
   return `[Service]\nExecStart=${command}\n${more}[Install]\nWantedBy=multi-user.target\n`;
 }
 

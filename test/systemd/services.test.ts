@@ -262,7 +262,7 @@ async function mainPid(host: BootedHost, unit: string): Promise<string> {
 
   describe("the units", () => {
     it("have no fault that systemd finds", async () => {
-      for (const [host, unit] of [[mesh.control, "ironmesh-control-plane"], [mesh.vm1, "ironmesh-agent"], [mesh.vm1, "ironmesh-guard"]] as const) {
+      for (const [host, unit] of [[mesh.control, "ironmesh-control-plane"], [mesh.vm1, "ironmesh-agent"], [mesh.vm1, "ironmesh-guard"], [mesh.vm1, "ironmesh-dns"]] as const) {
         const { code, stdout, stderr } = await host.run("systemd-analyze", ["verify", `/etc/systemd/system/${unit}.service`]);
         assert.equal(`${code} ${stdout}${stderr}`, "0 ", unit);
       }

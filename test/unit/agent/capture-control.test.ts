@@ -75,6 +75,35 @@ describe("keeping the capture rules as they are wanted", () => {
     assert.deepEqual((await readCaptureStatus(target))?.plan.vipRanges, SPEC.vips.v4);
   });
 
+  it("gives name queries back at its end, and nothing else", async () => {
+    const start = async (dns: NonNullable<CaptureSpec["dns"]>): Promise<CaptureControl> => {
+      const started = startCaptureControl({
+        target,
+        wanted: () => Promise.resolve({ spec: { ...SPEC, dns }, stamp: "same", uncaptured: [] }),
+        confirm: () => Promise.resolve(true),
+        drainMs: 0,
+        clock: systemClock,
+        logger: silentLogger,
+        onChange: () => undefined,
+      });
+      await waitUntil(() => started.status().state === "active" && started.status().detail === "", { what: "the rules" });
+      return started;
+    };
+    const planOf = async () => (await readCaptureStatus(target))?.plan;
+    const withNames = await start({ port: 15_053, capture: true });
+    const before = await planOf();
+    assert.equal(before?.capture.dns_zone.length, 2);
+    await withNames.releaseNames();
+    const after = await planOf();
+    assert.deepEqual(after?.capture.dns_zone, []);
+    const isAboutNames = ({ match }: NonNullable<typeof before>["capture"]["outbound"][number]): boolean => match.destinationPorts?.includes(53) === true;
+    assert.deepEqual(after?.capture.outbound, before?.capture.outbound.filter((rule) => !isAboutNames(rule)));
+    assert.deepEqual(after?.guard, before?.guard);
+    // The next agent captures them again.
+    control = await start({ port: 15_053, capture: true });
+    await waitUntil(async () => (await planOf())?.capture.dns_zone.length === 2, { what: "the rules for names" });
+  });
+
   it("does not take a record for rules: what a reboot took away is waited for until Envoy serves", async () => {
     const states: string[] = [];
     let isServed = true;

@@ -50,6 +50,7 @@ describe("the relay between control plane and Envoy, in a large mesh", function 
           policy: { inboundPort: 15_006, outboundRange: [15_100, 15_199], registry: PROTO_REGISTRY },
           secrets: [],
           lastKnownGood: await openLastKnownGood(folder, silentLogger),
+          stored: await (await openLastKnownGood(folder, silentLogger)).load(),
           isEnvoyReady: () => false,
           beforeServing: () => Promise.resolve(),
           onOwnChange: () => undefined,

@@ -65,6 +65,7 @@ describe("the relay between control plane and Envoy", () => {
       policy: { inboundPort: 15_006, outboundRange: [15_100, 15_199], registry: PROTO_REGISTRY },
       secrets: [],
       lastKnownGood: await openLastKnownGood(folder, silentLogger),
+      stored: await (await openLastKnownGood(folder, silentLogger)).load(),
       isEnvoyReady: () => true,
       beforeServing: () => beforeServing,
       onOwnChange: () => undefined,

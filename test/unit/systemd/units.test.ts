@@ -41,9 +41,20 @@ describe("units", () => {
     assert.deepEqual(agent("RuntimeDirectoryPreserve"), ["yes"]);
   });
 
-  it("are enabled together: the agent's, and the one that keeps ports closed until it runs", () => {
-    assert.deepEqual(agent("Also"), ["ironmesh-guard.service"]);
+  it("are enabled together: the agent's, the sockets of its DNS, and the one that keeps ports closed until it runs", () => {
+    assert.deepEqual(agent("Also"), ["ironmesh-guard.service ironmesh-dns.socket"]);
     assert.deepEqual(settings("ironmesh-guard.service")("ExecStart"), [`/usr/sbin/nft -f ${AGENT_DEFAULTS.stateDir}/${BOOT_GUARD_FILE}`]);
+  });
+
+  it("keep the sockets of dns.port open for the agent, and for who answers in its place", () => {
+    const socket = settings("ironmesh-dns.socket");
+    const places = ["127.0.0.1", "[::1]"].map((address) => `${address}:${AGENT_DEFAULTS.dnsPort}`);
+    assert.deepEqual([socket("ListenDatagram"), socket("ListenStream")], [places, places]);
+    assert.deepEqual(socket("Service"), ["ironmesh-dns.service"]);
+    assert.deepEqual(agent("Sockets"), ["ironmesh-dns.socket"]);
+    assert.deepEqual(agent("ExecStartPost"), ["-+systemctl --no-block stop ironmesh-dns.service"]);
+    const [standby = ""] = settings("ironmesh-dns.service")("ExecStart");
+    assert.equal(standby.replace(" dns ", " agent "), agent("ExecStart")[0]);
   });
 
   it("do not bring back an agent that left", () => {

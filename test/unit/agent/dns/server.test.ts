@@ -124,6 +124,16 @@ describe("DNS server", () => {
     await setImmediate();
   });
 
+  it("listens on what addresses the host has, and fails where it has none of them", async () => {
+    const ofSomebodyElse = "2001:db8::53";
+    const resolvers = { current: () => Promise.resolve({ upstreams: [], searchDomains: [] }) };
+    const server = tasks.own(await startDnsServer({ addresses: ["127.0.0.1", ofSomebodyElse], port: 0, resolvers, clock: systemClock, logger: silentLogger }));
+    assert.equal(codeOf(await askUdp(server.port, "example.org")), "SERVFAIL");
+    for (const [addresses, port] of [[[ofSomebodyElse], 0], [[ofSomebodyElse, "127.0.0.1"], server.port]] as const) {
+      await assert.rejects(startDnsServer({ addresses, port, resolvers, clock: systemClock, logger: silentLogger }), { code: "MESH_LISTEN_FAILED" });
+    }
+  });
+
   it("answers several queries on one TCP connection, also when they come byte by byte", async () => {
     const server = await start([]);
     server.setTable(buildNameTable([{ name: "a.mesh.internal", addresses: ["240.240.0.1"] }], ["mesh.internal"]));
