@@ -1,66 +1,98 @@
 import packet from "dns-packet";
-import type { Answer, DecodedPacket, OptAnswer, Packet, Question } from "dns-packet";
+import type { Answer, OptAnswer } from "dns-packet";
 
 import { lookUpName } from "./name-table.ts";
-import type { NameTable } from "./name-table.ts";
+import type { NameAnswer, NameEntry, NameTable } from "./name-table.ts";
+import { readQuestion } from "./question.ts";
+import type { RawQuestion } from "./question.ts";
+import { encodeReply, headerOnly, rcode } from "./reply.ts";
+import type { ReplyContent } from "./reply.ts";
 
 export const TTL_SECONDS = 30;
 /** RFC 1035 §4.2.1, and the size that survives any path without fragments (DNS flag day 2020). */
 const PLAIN_UDP_BYTES = 512;
 const EDNS_UDP_BYTES = 1_232;
+/** One target: there is nothing to choose. Not 0, by which some clients divide. */
+const SRV_PRIORITY = 0;
+const SRV_WEIGHT = 100;
 
-const rcode = { noError: 0, formatError: 1, serverFailure: 2, nameError: 3, notImplemented: 4, badVersion: 16 } as const;
-/** Header bits (RFC 1035 §4.1.1). */
-const flag = { authoritative: 0x400, truncated: 0x200, recursionDesired: 0x100, recursionAvailable: 0x80 } as const;
+const CLASS_IN = 1;
+const TYPE = { A: 1, PTR: 12, AAAA: 28, SRV: 33, ANY: 255 } as const;
 
 /** What is to be done with what a client sent. */
 export type Verdict =
   | { readonly kind: "reply"; readonly bytes: Buffer }
-  /** Somebody else's name: the bytes go to the host's own resolvers as they are. */
-  | { readonly kind: "forward" }
+  /** Somebody else's name: the bytes go to the host's own resolvers as they are. `otherwise` is the answer where these have none. */
+  | { readonly kind: "forward"; readonly otherwise?: Buffer }
   /** No query at all: any answer could start a loop. */
   | { readonly kind: "ignore" };
 
-/**
- * Judges one message of a client.
- *
- * @param transport over UDP a long answer is cut and marked, so that the client comes back by TCP
- */
-export function judgeQuery(message: Buffer, table: NameTable, searchDomains: readonly string[], transport: "udp" | "tcp"): Verdict {
+/** What an answer depends on beside the question. */
+export interface Knowledge {
+  readonly table: NameTable;
+  readonly searchDomains: readonly string[];
+  /** Whether this host has a way to the virtual addresses of IPv6; they are not told where it has none. */
+  readonly reachesIpv6: boolean;
+  /** Over UDP a long answer is cut and marked, so that the client comes back by TCP. */
+  readonly transport: "udp" | "tcp";
+}
+
+/** Judges one message of a client. */
+export function judgeQuery(message: Buffer, knowledge: Knowledge): Verdict {
   if (message.length < 12 || (message.readUInt8(2) & 0x80) !== 0) return { kind: "ignore" };
-  let query: DecodedPacket;
+  if ((message.readUInt8(2) & 0x78) !== 0) return { kind: "reply", bytes: headerOnly(message, rcode.notImplemented) };
+  const question = readQuestion(message);
+  if (question === undefined || message.readUInt16BE(4) !== 1) return { kind: "reply", bytes: headerOnly(message, rcode.formatError) };
+  if (question.class !== CLASS_IN || question.name === undefined) return { kind: "forward" };
+  const found = lookUpName(knowledge.table, question.name, knowledge.searchDomains);
+  if (found.kind === "foreign") return { kind: "forward" };
+  // What follows the question is our business only where the name is.
+  let opt: OptAnswer | undefined;
   try {
-    query = packet.decode(message);
+    const options = packet.decode(message).additionals?.filter((extra): extra is OptAnswer => extra.type === "OPT") ?? [];
+    if (options.length > 1) throw new Error("RFC 6891 §6.1.1 allows one");
+    opt = options[0];
   } catch {
     return { kind: "reply", bytes: headerOnly(message, rcode.formatError) };
   }
-  if ((message.readUInt8(2) & 0x78) !== 0) return { kind: "reply", bytes: headerOnly(message, rcode.notImplemented) };
-  const question = query.questions?.[0];
-  if (question === undefined || query.questions?.length !== 1) return { kind: "reply", bytes: headerOnly(message, rcode.formatError) };
-  if ((question.class ?? "IN") !== "IN") return { kind: "forward" };
-  const found = lookUpName(table, question.name, searchDomains);
-  if (found.kind === "foreign") return { kind: "forward" };
-  const opt = query.additionals?.find((extra): extra is OptAnswer => extra.type === "OPT");
-  const limit = transport === "tcp" ? 65_535 : Math.max(PLAIN_UDP_BYTES, Math.min(opt?.udpPayloadSize ?? PLAIN_UDP_BYTES, EDNS_UDP_BYTES));
-  const reply = (code: number, answers: Answer[], authorities: Answer[]): Verdict => ({
-    kind: "reply",
-    bytes: encodeReply(message, question, opt, { code, answers, authorities }, limit),
-  });
-  const ownDomain = table.ownDomains.find((domain) => question.name.toLowerCase().replace(/\.$/, "").endsWith(domain)) ?? question.name;
-  if (found.kind === "unknown-yet") return reply(rcode.serverFailure, [], []);
-  if (found.kind === "absent") return reply(rcode.nameError, [], [startOfAuthority(ownDomain)]);
+  const limit = knowledge.transport === "tcp" ? 65_535 : Math.max(PLAIN_UDP_BYTES, Math.min(opt?.udpPayloadSize ?? PLAIN_UDP_BYTES, EDNS_UDP_BYTES));
+  const content = contentOf(question.name, question, found, knowledge);
+  if (content === undefined) return { kind: "forward" };
+  const bytes = encodeReply(message, question.bytes, opt, content, { limit, ednsBytes: EDNS_UDP_BYTES });
+  const isOurs = found.kind === "found" ? found.isOurs : found.kind !== "reverse";
+  return isOurs ? { kind: "reply", bytes } : { kind: "forward", otherwise: bytes };
+}
 
-  const { canonical, entry } = found;
-  const wants = (type: string): boolean => question.type === type || question.type === ("ANY" as typeof question.type);
-  const isRenamed = canonical !== question.name.toLowerCase().replace(/\.$/, "");
+function contentOf(asked: string, { type }: RawQuestion, found: Exclude<NameAnswer, { kind: "foreign" }>, knowledge: Knowledge): ReplyContent | undefined {
+  const authority = startOfAuthority(knowledge.table.ownDomains.find((domain) => asked.toLowerCase().endsWith(domain)) ?? asked);
+  if (found.kind === "unknown-yet") return { code: rcode.serverFailure, answers: [], authorities: [], additionals: [] };
+  if (found.kind === "absent") return { code: rcode.nameError, answers: [], authorities: [authority], additionals: [] };
+  if (found.kind === "reverse") {
+    if (type !== TYPE.PTR && type !== TYPE.ANY) return undefined;
+    return { code: rcode.noError, answers: [{ type: "PTR", name: asked, ttl: TTL_SECONDS, data: found.canonical }], authorities: [], additionals: [] };
+  }
+  const isRenamed = found.name !== asked.toLowerCase();
   // The owner's name is written as it was asked for: resolvers check its case.
-  const owner = isRenamed ? canonical : question.name;
-  const addresses: Answer[] = [
-    ...(wants("A") ? entry.v4.map((data): Answer => ({ type: "A", name: owner, ttl: TTL_SECONDS, data })) : []),
-    ...(wants("AAAA") ? entry.v6.map((data): Answer => ({ type: "AAAA", name: owner, ttl: TTL_SECONDS, data })) : []),
+  const owner = isRenamed ? found.name : asked;
+  const wants = (one: number): boolean => type === one || type === TYPE.ANY;
+  const records = [
+    ...(found.asks === "address" ? addressesOf(owner, found.entry, knowledge, wants) : []),
+    ...(type === TYPE.SRV ? found.ports.map(({ number }): Answer => ({ type: "SRV", name: owner, ttl: TTL_SECONDS, data: { priority: SRV_PRIORITY, weight: SRV_WEIGHT, port: number, target: found.entry.canonical } })) : []),
   ];
-  const alias: Answer[] = isRenamed ? [{ type: "CNAME", name: question.name, ttl: TTL_SECONDS, data: canonical }] : [];
-  return reply(rcode.noError, [...alias, ...addresses], addresses.length === 0 ? [startOfAuthority(ownDomain)] : []);
+  const alias: Answer[] = isRenamed ? [{ type: "CNAME", name: asked, ttl: TTL_SECONDS, data: found.name }] : [];
+  return {
+    code: rcode.noError,
+    answers: [...alias, ...records],
+    authorities: records.length === 0 ? [authority] : [],
+    additionals: type === TYPE.SRV && records.length > 0 ? addressesOf(found.entry.canonical, found.entry, knowledge, () => true) : [],
+  };
+}
+
+function addressesOf(owner: string, { v4, v6 }: NameEntry, { reachesIpv6 }: Knowledge, wants: (type: number) => boolean): Answer[] {
+  return [
+    ...(wants(TYPE.A) ? v4.map((data): Answer => ({ type: "A", name: owner, ttl: TTL_SECONDS, data })) : []),
+    ...(wants(TYPE.AAAA) && reachesIpv6 ? v6.map((data): Answer => ({ type: "AAAA", name: owner, ttl: TTL_SECONDS, data })) : []),
+  ];
 }
 
 /** `SERVFAIL` for a query that nobody could answer. */
@@ -76,38 +108,4 @@ function startOfAuthority(name: string): Answer {
     ttl: TTL_SECONDS,
     data: { mname: `ns.${name}`, rname: `hostmaster.${name}`, serial: 1, refresh: 3_600, retry: 600, expire: 86_400, minimum: TTL_SECONDS },
   };
-}
-
-interface ReplyContent {
-  readonly code: number;
-  readonly answers: Answer[];
-  readonly authorities: Answer[];
-}
-
-function encodeReply(query: Buffer, question: Question, opt: OptAnswer | undefined, content: ReplyContent, limit: number): Buffer {
-  const recursionDesired = query.readUInt16BE(2) & flag.recursionDesired;
-  const badVersion = opt !== undefined && opt.ednsVersion !== 0;
-  const additionals = opt === undefined ? [] : [ednsOf(badVersion)];
-  const base: Packet = {
-    type: "response",
-    id: query.readUInt16BE(0),
-    flags: flag.authoritative | flag.recursionAvailable | recursionDesired | (badVersion ? rcode.noError : content.code),
-    questions: [question],
-    additionals,
-  };
-  const whole = packet.encode(badVersion ? base : { ...base, answers: content.answers, authorities: content.authorities });
-  if (whole.length <= limit) return whole;
-  return packet.encode({ ...base, flags: (base.flags ?? 0) | flag.truncated });
-}
-
-function ednsOf(badVersion: boolean): OptAnswer {
-  return { type: "OPT", name: ".", udpPayloadSize: EDNS_UDP_BYTES, extendedRcode: badVersion ? rcode.badVersion >> 4 : 0, ednsVersion: 0, flags: 0, flag_do: false, options: [] };
-}
-
-/** The client's header with an error code; the question is not repeated, because it may be what is broken. */
-function headerOnly(query: Buffer, code: number): Buffer {
-  const header = Buffer.alloc(12);
-  header.writeUInt16BE(query.readUInt16BE(0), 0);
-  header.writeUInt16BE(0x80_00 | (query.readUInt16BE(2) & (0x78_00 | flag.recursionDesired)) | flag.recursionAvailable | code, 2);
-  return header;
 }

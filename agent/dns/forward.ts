@@ -3,6 +3,7 @@ import { createSocket } from "node:dgram";
 import { connect, isIPv6 } from "node:net";
 
 import type { HostPort } from "../config.ts";
+import { readQuestion } from "./question.ts";
 import { readFrames, writeFrame } from "./tcp-frame.ts";
 
 export interface ForwardOptions {
@@ -11,6 +12,11 @@ export interface ForwardOptions {
   readonly patienceMs: number;
   /** Nobody is waited for after this long. */
   readonly timeoutMs: number;
+}
+
+/** True for an answer of which nobody is the wiser: a failure, a refusal, or that there is no such name. */
+export function saysNothing(answer: Buffer): boolean {
+  return (answer.readUInt8(3) & 0x0f) !== 0;
 }
 
 const SERVFAIL = 2;
@@ -115,18 +121,11 @@ function withId(message: Buffer, id: number): Buffer {
 function isAnswerTo(answer: Buffer, query: Buffer, id: number): boolean {
   if (answer.length < 12 || answer.readUInt16BE(0) !== id || (answer.readUInt8(2) & 0x80) === 0) return false;
   if (answer.readUInt16BE(4) === 0) return (answer.readUInt8(3) & 0x0f) !== 0;
-  const question = questionOf(query);
-  return question !== undefined && questionOf(answer) === question;
+  const question = comparable(query);
+  return question !== undefined && comparable(answer) === question;
 }
 
-/** The question's bytes, case aside. Names in a question are never compressed. */
-function questionOf(message: Buffer): string | undefined {
-  let at = 12;
-  for (;;) {
-    const length = message[at];
-    if (length === undefined || length > 63) return undefined;
-    at += 1 + length;
-    if (length === 0) break;
-  }
-  return at + 4 <= message.length ? message.toString("latin1", 12, at + 4).toLowerCase() : undefined;
+/** The question's bytes, case aside. */
+function comparable(message: Buffer): string | undefined {
+  return readQuestion(message)?.bytes.toString("latin1").toLowerCase();
 }

@@ -1,5 +1,7 @@
 import { readFile, readlink } from "node:fs/promises";
 
+import { addressOf } from "../ownership/listening-sockets.ts";
+
 /** A listening socket that was open before this process (sd_listen_fds(3)): systemd keeps it, and what waits in it, when the process ends. */
 export interface PassedSocket {
   readonly descriptor: number;
@@ -78,13 +80,4 @@ export function parseSocketTable(text: string, transport: "udp" | "tcp"): readon
     if (hex === "" || inode === undefined || (transport === "tcp" && state !== TCP_LISTEN)) return [];
     return [{ transport, address: addressOf(hex), port: Number.parseInt(port, 16), inode }];
   });
-}
-
-/** Words of four bytes, each as a little-endian machine holds it (both that we run on are). */
-function addressOf(hex: string): string {
-  const bytes = (hex.match(/.{8}/g) ?? []).flatMap((word) => (word.match(/../g) ?? []).map((byte) => Number.parseInt(byte, 16)).reverse());
-  if (bytes.length === 4) return bytes.join(".");
-  const groups = Array.from({ length: 8 }, (_, index) => (((bytes[2 * index] ?? 0) << 8) | (bytes[2 * index + 1] ?? 0)).toString(16));
-  // The canonical text of it.
-  return new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
 }

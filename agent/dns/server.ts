@@ -10,7 +10,9 @@ import type { Logger } from "../../base/logger.ts";
 import { TaskGroup } from "../../base/task-group.ts";
 import type { Closable } from "../../base/task-group.ts";
 import { failedReply, judgeQuery } from "./answer.ts";
-import { forwardQuery } from "./forward.ts";
+import { forwardQuery, saysNothing } from "./forward.ts";
+import { watchIpv6Route } from "./ipv6-route.ts";
+import type { Ipv6Route } from "./ipv6-route.ts";
 import { EMPTY_NAME_TABLE } from "./name-table.ts";
 import type { NameTable } from "./name-table.ts";
 import { socketsAt } from "./passed-sockets.ts";
@@ -31,6 +33,7 @@ export interface DnsServerOptions {
   /** What is known of names from the start: whatever waits in a passed socket is answered by it. */
   readonly table?: NameTable;
   readonly resolvers: HostResolvers;
+  readonly ipv6?: Ipv6Route;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits?: Partial<DnsLimits>;
@@ -66,7 +69,7 @@ export interface DnsServer extends Closable {
 
 /** @throws CodedError MESH_LISTEN_FAILED */
 export async function startDnsServer(options: DnsServerOptions): Promise<DnsServer> {
-  const { resolvers, clock, logger } = options;
+  const { resolvers, ipv6 = watchIpv6Route(), clock, logger } = options;
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const tasks = new TaskGroup();
   let table: NameTable = options.table ?? EMPTY_NAME_TABLE;
@@ -77,7 +80,8 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
   /** Undefined: the client gets no answer. */
   const answer = async (query: Buffer, transport: "udp" | "tcp"): Promise<Buffer | undefined> => {
     const { upstreams, searchDomains } = await resolvers.current(clock.now());
-    const verdict = judgeQuery(query, table, searchDomains, transport);
+    const reachesIpv6 = table.someIpv6 === undefined || (await ipv6.reaches(table.someIpv6, clock.now()));
+    const verdict = judgeQuery(query, { table, searchDomains, reachesIpv6, transport });
     if (verdict.kind === "ignore") return undefined;
     if (verdict.kind === "reply") {
       counters.answered += 1;
@@ -90,7 +94,10 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
     inFlight += 1;
     counters.forwarded += 1;
     try {
-      const reply = await forwardQuery(query, upstreams, { transport, patienceMs: limits.patienceMs, timeoutMs: limits.timeoutMs });
+      // Where we know an answer ourselves nobody waits for long.
+      const timeoutMs = verdict.otherwise === undefined ? limits.timeoutMs : limits.patienceMs;
+      const reply = await forwardQuery(query, upstreams, { transport, patienceMs: limits.patienceMs, timeoutMs });
+      if (verdict.otherwise !== undefined && (reply === undefined || saysNothing(reply))) return verdict.otherwise;
       if (reply === undefined) counters.failed += 1;
       return reply ?? failedReply(query);
     } finally {

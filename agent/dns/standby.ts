@@ -1,12 +1,12 @@
 import { systemClock } from "../../base/clock.ts";
 import { messageOf } from "../../base/coded-error.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { Closable } from "../../base/task-group.ts";
 import type { AgentConfig } from "../config.ts";
 import { openLastKnownGood } from "../last-known-good.ts";
 import { startHostDns } from "./host-server.ts";
 import { knownNames } from "./known-names.ts";
 import type { NameTable } from "./name-table.ts";
+import type { DnsServer } from "./server.ts";
 
 export interface StandbyOptions {
   readonly config: Pick<AgentConfig, "dns" | "stateDir">;
@@ -19,7 +19,7 @@ export interface StandbyOptions {
  * the agent last had them on disk, every other one by the host's own resolvers.
  * Where the disk says nothing, the others are answered all the same.
  */
-export async function startDnsStandby({ config, environment, logger }: StandbyOptions): Promise<Closable> {
+export async function startDnsStandby({ config, environment, logger }: StandbyOptions): Promise<DnsServer> {
   let table: NameTable | undefined;
   try {
     const stored = await (await openLastKnownGood(config.stateDir, logger)).load();

@@ -104,8 +104,8 @@ function hasOtherState(rows: string): boolean {
   return last !== null && last[3] !== LISTEN;
 }
 
-/** Words of 32 bits in the order of the machine. */
-function addressOf(hex: string, isLittleEndian: boolean): string {
+/** An address as such a table has it: words of 32 bits in the order of the machine. */
+export function addressOf(hex: string, isLittleEndian = endianness() === "LE"): string {
   const bytes = Buffer.from(hex, "hex");
   if (isLittleEndian) bytes.swap32();
   if (bytes.length === 4) return [...bytes].join(".");

@@ -1,17 +1,49 @@
 import { create } from "@bufbuild/protobuf";
-import type { Service } from "../../model/service.ts";
+import { familyOf } from "../../model/address.ts";
+import type { Endpoint } from "../../model/endpoint.ts";
+import { type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
 import { NameRecordSchema } from "../../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { translated, type TranslatedResource } from "../translate/resource.ts";
 
+export interface NameSources {
+  readonly meshDomain: string;
+  readonly ownerOf: (name: string) => ServiceKey | undefined;
+  readonly endpoints: readonly Endpoint[] | undefined;
+}
+
+/** A resolver that is asked for a name wants a few addresses, not a fleet. */
+const MAX_ENDPOINT_ADDRESSES = 16;
+
 /**
- * The names that agents answer with a service's virtual addresses. Names of the
- * mesh domain always; a host that somebody declared keeps its real addresses
- * unless the declaration brought addresses along, because a resolver that is
- * asked for it elsewhere would disagree. Native names stay their registries'.
+ * The names that agents answer for a service: one of the mesh's domain with its
+ * virtual addresses, and the native names that it owns beside it. A host that
+ * somebody declared has the addresses that came with the declaration, else
+ * those of its endpoints; agents give them only where the host's own resolvers
+ * know none. What Envoy resolves by DNS, or passes through, is looked up there alone.
  */
-export function nameRecords(service: Service, meshDomain: string): TranslatedResource[] {
-  const isOurs = service.hostname.endsWith(`.${meshDomain}`);
-  if (!isOurs || service.vips.length === 0) return [];
-  const record = create(NameRecordSchema, { name: service.hostname, addresses: [...service.vips] });
-  return [translated(NameRecordSchema, service.hostname, record)];
+export function nameRecords(service: Service, sources: NameSources): TranslatedResource[] {
+  const { hostname } = service;
+  const isOurs = hostname.endsWith(`.${sources.meshDomain}`);
+  const addresses = service.vips.length > 0 || isOurs || service.resolution !== "static" ? service.vips : endpointAddresses(sources.endpoints ?? []);
+  if (addresses.length === 0 || hostname.includes("*")) return [];
+  const key = serviceKey(service);
+  const record = create(NameRecordSchema, {
+    name: hostname,
+    addresses: [...addresses],
+    aliases: service.aliases.filter((alias) => !alias.includes("*") && sources.ownerOf(alias) === key),
+    ports: service.ports.map(({ name, number, protocol }) => ({ name, number, protocol })),
+  });
+  return [translated(NameRecordSchema, hostname, record)];
+}
+
+/** True where a service's names depend on its endpoints. */
+export function namesFollowEndpoints(service: Service, meshDomain: string): boolean {
+  return service.vips.length === 0 && service.resolution === "static" && !service.hostname.endsWith(`.${meshDomain}`);
+}
+
+/** Of those that may be called; of all, where none may. Sorted. */
+function endpointAddresses(endpoints: readonly Endpoint[]): string[] {
+  const healthy = endpoints.filter(({ health }) => health === "healthy");
+  const addresses = (healthy.length > 0 ? healthy : endpoints).flatMap(({ address, additionalAddresses = [] }) => [address, ...additionalAddresses]);
+  return [...new Set(addresses.filter((address) => familyOf(address) !== undefined))].sort().slice(0, MAX_ENDPOINT_ADDRESSES);
 }

@@ -10,13 +10,13 @@ import { buildOutboundService } from "../ir/build-outbound.ts";
 import type { MeshView } from "../ir/mesh-view.ts";
 import type { OutboundServiceIr, OutboundShapeIr } from "../ir/outbound.ts";
 import { translateEndpoints } from "../translate/endpoints.ts";
-import { sortedByKey } from "../translate/resource.ts";
+import { sortedByKey, type TranslatedResource } from "../translate/resource.ts";
 import { translateService } from "../translate/service.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
 import type { PushInputs } from "./inputs.ts";
 import { LeavingIdentities } from "./leaving-identities.ts";
-import { nameRecords } from "./name-records.ts";
+import { nameRecords, namesFollowEndpoints } from "./name-records.ts";
 import { OutboundShape } from "./outbound-shape.ts";
 import { OwnedResources } from "./owned-resources.ts";
 
@@ -42,6 +42,8 @@ export class OutboundPush {
   readonly #shape = new OutboundShape();
   readonly #owned: OwnedResources;
   readonly #leaving: LeavingIdentities;
+  /** Services whose names may be others than before. */
+  readonly #renamed = new Set<ServiceKey>();
 
   /** @param onStale told when something is to be built anew that nothing else told of */
   constructor(inputs: PushInputs, config: ConfigIndex, shared: ResourceSet, onStale: () => void) {
@@ -75,11 +77,14 @@ export class OutboundPush {
         this.#services.invalidate(dependency.identities(key));
       }
       this.#services.invalidate(dependency.dnsEndpoints(key));
+      const service = this.#inputs.services.get(key);
+      if (service !== undefined && namesFollowEndpoints(service, this.#inputs.settings.meshDomain)) this.#renamed.add(key);
     }
   }
 
   touchNames(changed: { readonly hosts: ReadonlySet<string>; readonly services: ReadonlySet<ServiceKey> }): void {
     for (const host of changed.hosts) this.#services.invalidate(dependency.host(host));
+    for (const key of changed.services) this.#renamed.add(key);
     for (const key of changed.services) this.#services.invalidate(dependency.domains(key));
   }
 
@@ -96,12 +101,13 @@ export class OutboundPush {
     let shapeChanged = false;
     for (const [key, ir] of this.#services.flush()) {
       shapeChanged = this.#shape.apply(key, ir) || shapeChanged;
-      const service = this.#inputs.services.get(key);
       this.#owned.replace(`service ${key}`, ir === undefined ? [] : translateService(ir));
-      this.#owned.replace(`names ${key}`, service === undefined ? [] : nameRecords(service, this.#inputs.settings.meshDomain));
+      this.#renamed.add(key);
       // Subsets decide which clusters there are endpoints for.
       this.#endpoints.request(key);
     }
+    for (const key of this.#renamed) this.#owned.replace(`names ${key}`, this.#translateNames(key));
+    this.#renamed.clear();
     for (const [key, endpoints] of this.#endpoints.flush()) this.#owned.replace(`endpoints ${key}`, this.#translateEndpoints(key, endpoints));
     this.#owned.commit();
     return shapeChanged;
@@ -134,6 +140,12 @@ export class OutboundPush {
   #deriveService(key: ServiceKey, record: Recorder): OutboundServiceIr | undefined {
     const service = this.#inputs.services.get(key);
     return service === undefined ? undefined : buildOutboundService(service, this.#view(record));
+  }
+
+  #translateNames(key: ServiceKey): TranslatedResource[] {
+    const { services, endpoints, names, settings } = this.#inputs;
+    const service = services.get(key);
+    return service === undefined ? [] : nameRecords(service, { meshDomain: settings.meshDomain, ownerOf: (name) => names.ownerOf(name), endpoints: endpoints.get(key) });
   }
 
   #translateEndpoints(key: ServiceKey, endpoints: readonly Endpoint[] | undefined): ReturnType<typeof translateEndpoints>[] {

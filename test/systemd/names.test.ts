@@ -20,6 +20,25 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
 metadata: {name: asker, namespace: default}
 spec: {metadata: {labels: {app: asker}}, template: {serviceAccount: asker}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: old, namespace: default}
+spec:
+  hosts: [old.example.net]
+  addresses: [10.77.0.99]
+  resolution: STATIC
+  ports: [{name: http, number: 8080, protocol: HTTP, targetPort: 9080}]
+  endpoints: [{address: 10.77.0.3}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: older, namespace: default}
+spec:
+  hosts: [older.example.net, outside.example]
+  resolution: STATIC
+  ports: [{name: http, number: 9080, protocol: HTTP}]
+  endpoints: [{address: 10.77.0.3}]
 `;
 
 /** Each round looks a short name of the mesh up, calls it, and looks up a name that the mesh has nothing to do with. */
@@ -51,12 +70,13 @@ const ROUNDS = 15;
     assert.ok(rounds.length >= ROUNDS);
     assert.deepEqual(rounds.filter((round) => round !== "ok ok ok end"), [], `of ${rounds.length} rounds`);
   };
+  const goodRound = (): Promise<boolean> => waitUntil(async () => (await roundsSince(0)).at(-1) === "ok ok ok end", { what: "a good round", intervalMs: 300 });
   const agentPid = async (): Promise<string> => (await mesh.vm1.shell("systemctl show --property=MainPID --value ironmesh-agent")).trim();
   const stateOf = async (unit: string): Promise<string> => (await mesh.vm1.run("systemctl", ["is-active", unit])).stdout.trim();
 
   before(async function () {
     mesh = await startBootedMesh(image ?? "", MESH, {
-      vm1: [{ group: "default/asker", bind: { systemdUnit: "asker.service" } }],
+      vm1: [{ group: "default/asker", bind: { cgroup: "names.slice" } }],
       vm2: [{ group: "default/reviews", bind: { systemdUnit: "reviews.service" } }],
     });
     const { control, vm1, vm2 } = mesh;
@@ -71,14 +91,44 @@ const ROUNDS = 15;
     // What most hosts have: 5 seconds for each of two attempts.
     await vm1.write("/etc/resolv.conf", `nameserver ${control.addresses.v4}\nsearch svc.mesh.internal\n`);
     await vm1.write("/usr/local/bin/asker", ASKER);
-    await vm1.write("/etc/systemd/system/asker.service", unitText("/bin/bash /usr/local/bin/asker", "StandardOutput=append:/var/log/asker.answers\n"));
+    await vm1.write("/etc/systemd/system/asker.service", unitText("/bin/bash /usr/local/bin/asker", "Slice=names.slice\nStandardOutput=append:/var/log/asker.answers\n"));
+    await vm1.write("/etc/ironmesh/short.conf", `nameserver ${control.addresses.v4}\nsearch default.svc.mesh.internal svc.mesh.internal\n`);
     await vm1.shell("systemctl start asker");
-    await waitUntil(async () => (await roundsSince(0)).at(-1) === "ok ok ok end", { what: "the first good round", intervalMs: 300 });
+    await goodRound();
   });
   after(() => mesh?.close());
   afterEach(async function () {
     if (this.currentTest?.state !== "failed") return;
     for (const host of [mesh.control, mesh.vm1]) console.log(await journalOf(host));
+  });
+
+  /** What a command says that is captured. */
+  const lookUp = async (command: string, ...properties: readonly string[]): Promise<string> =>
+    (await mesh.vm1.run("systemd-run", ["--wait", "--pipe", "--quiet", "--collect", "--slice=names.slice", ...properties, "sh", "-c", command])).stdout.trim();
+
+  it("answers declared hosts where the host's own resolver knows none, and they are reached", async () => {
+    assert.equal(mesh.vm2.addresses.v4, "10.77.0.3");
+    assert.match(await lookUp("getent ahostsv4 old.example.net"), /^10\.77\.0\.99 /);
+    assert.match(await lookUp("getent ahostsv4 older.example.net"), /^10\.77\.0\.3 /);
+    assert.match(await lookUp("getent ahostsv4 outside.example"), /^192\.0\.2\.7 /, "the company's resolver knows it");
+    assert.equal(await lookUp("getent ahostsv4 nobody.example.net"), "");
+    for (const url of ["http://old.example.net:8080/", "http://older.example.net:9080/"]) assert.match(await lookUp(`curl -sS --max-time 10 ${url}`), /"name":"reviews"/, url);
+  });
+
+  it("finds short names by search domains, of the host or of one unit, and ports by SRV", async () => {
+    const shortNames = "--property=BindReadOnlyPaths=/etc/ironmesh/short.conf:/etc/resolv.conf";
+    const full = "reviews.default.svc.mesh.internal";
+    const virtual = /^(240\.240\.\d+\.\d+)\s+STREAM reviews\.default\.svc\.mesh\.internal$/m;
+    const [, address = ""] = virtual.exec(await lookUp(`getent ahostsv4 ${full}`)) ?? [];
+    assert.notEqual(address, "");
+    for (const [name, ...properties] of [["reviews.default"], ["reviews", shortNames], ["reviews.default", shortNames]] as const) {
+      assert.equal(virtual.exec(await lookUp(`getent ahostsv4 ${name}`, ...properties))?.[1], address, name);
+    }
+    assert.equal(await lookUp("getent ahostsv4 reviews"), "", "the host has no such search domain");
+    assert.match(await lookUp(`getent ahostsv6 ${full}`), /^2001:2::/);
+    assert.match(await lookUp(`getent hosts ${address}`), new RegExp(`^${address}\\s+${full}$`));
+    const ask = `require("node:dns").promises.resolveSrv("_http._tcp.${full}").then((found) => console.log(found.map((one) => [one.priority, one.weight, one.port, one.name].join(" ")).join()))`;
+    assert.equal(await lookUp(`${NODE} -e '${ask}'`), `0 100 8080 ${full}`);
   });
 
   for (const [what, command] of [
@@ -125,5 +175,23 @@ const ROUNDS = 15;
     await mesh.vm1.shell("cp /root/agent.yaml /etc/ironmesh/agent.yaml; systemctl restart ironmesh-agent");
     await waitUntilReady(mesh.vm1);
     assertAllWell(await roundsFrom(since));
+  });
+
+  it("gives names back to the host's resolvers when an agent ends that has no sockets of systemd", async () => {
+    const { vm1 } = mesh;
+    await vm1.shell("systemctl stop ironmesh-agent ironmesh-dns.socket ironmesh-dns.service");
+    await vm1.shell(`systemd-run --quiet --unit=by-hand --property=KillMode=process ${NODE} ${PROJECT}/cli/main.ts agent --config /etc/ironmesh/agent.yaml`);
+    await waitUntilReady(vm1);
+    // It is ready by the rules of before; names are captured a moment later.
+    await goodRound();
+    assertAllWell(await roundsFrom(await countRounds()));
+    await vm1.shell("systemctl stop by-hand");
+    assert.match(await vm1.shell("nft list table inet ironmesh"), /redirect to/, "everything else stays captured");
+    const rounds = (await roundsFrom(await countRounds())).slice(-ROUNDS);
+    assert.deepEqual(rounds.filter((round) => !round.endsWith("ok end")), [], "names that are not the mesh's");
+    await vm1.shell("systemctl start ironmesh-dns.socket ironmesh-agent");
+    await waitUntilReady(vm1);
+    await goodRound();
+    assertAllWell(await roundsFrom(await countRounds()));
   });
 });

@@ -7,6 +7,7 @@ import packet from "dns-packet";
 import type { DecodedPacket } from "dns-packet";
 
 import type { HostPort } from "../../../../agent/config.ts";
+import { watchIpv6Route } from "../../../../agent/dns/ipv6-route.ts";
 import { buildNameTable } from "../../../../agent/dns/name-table.ts";
 import { startDnsServer } from "../../../../agent/dns/server.ts";
 import type { DnsLimits, DnsServer } from "../../../../agent/dns/server.ts";
@@ -41,7 +42,7 @@ async function startUpstream(tasks: TaskGroup, behaviour: string | number): Prom
   return { host: "127.0.0.1", port: socket.address().port, asked };
 }
 
-function askUdp(port: number, name: string, extra: Buffer = Buffer.alloc(0)): Promise<DecodedPacket> {
+function askUdp(port: number, name: string, extra: Buffer = Buffer.alloc(0), type: "A" | "AAAA" = "A"): Promise<DecodedPacket> {
   return new Promise((resolve) => {
     const socket = createSocket("udp4");
     // A query that is dropped must not keep the test run alive.
@@ -50,7 +51,7 @@ function askUdp(port: number, name: string, extra: Buffer = Buffer.alloc(0)): Pr
       socket.close();
       resolve(packet.decode(reply));
     });
-    socket.send(Buffer.concat([packet.encode({ type: "query", id: 5, questions: [{ type: "A", name }] }), extra]), port, "127.0.0.1");
+    socket.send(Buffer.concat([packet.encode({ type: "query", id: 5, questions: [{ type, name }] }), extra]), port, "127.0.0.1");
   });
 }
 
@@ -69,14 +70,38 @@ describe("DNS server", () => {
     return tasks.own(await startDnsServer({ addresses: ["127.0.0.1", "::1"], port: 0, resolvers, clock: systemClock, logger: silentLogger, limits }));
   };
 
-  it("passes other names on before any name of the mesh is known", async () => {
+  it("passes other names on, and refuses what may be its own, before any name of the mesh is known", async () => {
     const upstream = await startUpstream(tasks, "9.9.9.9");
     const server = await start([upstream]);
     assert.deepEqual(addressesOf(await askUdp(server.port, "example.org")), ["9.9.9.9"]);
-    assert.deepEqual(addressesOf(await askUdp(server.port, "a.mesh.internal")), ["9.9.9.9"]);
+    assert.equal(codeOf(await askUdp(server.port, "a.mesh.internal")), "SERVFAIL");
     server.setTable(buildNameTable([{ name: "a.mesh.internal", addresses: ["240.240.0.1"] }], ["mesh.internal"]));
     assert.deepEqual(addressesOf(await askUdp(server.port, "a.mesh.internal")), ["240.240.0.1"]);
-    assert.equal(upstream.asked.length, 2);
+    assert.equal(upstream.asked.length, 1);
+  });
+
+  it("answers a native name only where nobody else does, and soon", async () => {
+    const table = buildNameTable([{ name: "a.mesh.internal", addresses: ["240.240.0.1"], aliases: ["a.service.consul"] }], ["mesh.internal"]);
+    for (const [behaviour, expected] of [["9.9.9.9", "9.9.9.9"], [3, "240.240.0.1"], [2, "240.240.0.1"], [5, "240.240.0.1"], ["silent", "240.240.0.1"], ["nobody", "240.240.0.1"]] as const) {
+      const upstreams = behaviour === "nobody" ? [] : [await startUpstream(tasks, behaviour)];
+      const server = await start(upstreams, { patienceMs: 50, timeoutMs: 2 ** 30 });
+      server.setTable(table);
+      assert.deepEqual(addressesOf(await askUdp(server.port, "a.service.consul")), [expected], String(behaviour));
+      if (behaviour === 3) assert.equal(codeOf(await askUdp(server.port, "b.service.consul")), "NXDOMAIN", "said by them, not by us");
+      assert.equal(server.counters().failed, 0);
+    }
+  });
+
+  it("tells addresses of IPv6 where the host has a way to them", async () => {
+    const table = buildNameTable([{ name: "a.mesh.internal", addresses: ["240.240.0.1", "::1"] }], ["mesh.internal"]);
+    const resolvers = { current: () => Promise.resolve({ upstreams: [], searchDomains: [] }) };
+    for (const [ipv6, expected] of [[undefined, ["::1"]], [watchIpv6Route(() => Promise.resolve(false)), []]] as const) {
+      const server = tasks.own(await startDnsServer({ addresses: ["127.0.0.1"], port: 0, table, resolvers, ...(ipv6 === undefined ? {} : { ipv6 }), clock: systemClock, logger: silentLogger }));
+      assert.deepEqual(addressesOf(await askUdp(server.port, "a.mesh.internal", Buffer.alloc(0), "AAAA")), expected);
+    }
+    // The kernel's own word, for an address that nothing leads to.
+    assert.equal(await watchIpv6Route().reaches("::", 0), true);
+    assert.equal(await watchIpv6Route().reaches("fe80::1", 0), false, "a link-local address without its link");
   });
 
   it("goes on to the next resolver after silence, a refusal and a failure", async () => {
