@@ -72,7 +72,7 @@ const PORTS: readonly Column<Row<"ports">>[] = [
 const ENDPOINTS: readonly Column<EndpointRow>[] = [
   ["PORT", ({ servicePorts }) => servicePorts.join(",")],
   ["ENDPOINT", ({ addresses, port }) => addresses.map((address) => (port === undefined ? address : formatHostPort(address, port))).join(",")],
-  ["WORKLOAD", ({ workload, hostId }) => (hostId === undefined ? workload : `${workload} on ${hostId}`)],
+  ["WORKLOAD", ({ workload, hostId }) => (hostId === undefined || workload.includes(hostId) ? workload : `${workload} on ${hostId}`)],
   ["FROM", ({ source }) => `${source.registry} ${source.object}`],
   ["TLS", ({ meshed }) => (meshed ? "mutual" : "plain")],
   ["TRAFFIC", ({ getsTraffic }) => (getsTraffic ? "yes" : "no")],

@@ -152,7 +152,7 @@ const failures: Step = {
 
     narrator.command("vm3", "systemctl kill --signal=KILL ironmesh-agent");
     await vms.vm3.agent.kill();
-    await describeUntil(world, (text) => /ratings on host-\S+ +hosts .* no /m.test(text), "the silent host to get no new traffic");
+    await describeUntil(world, (text) => / hosts vm3\/ratings +mutual +no /m.test(text), "the silent host to get no new traffic");
     assert.deepEqual(await showPlaces(world), places.filter((place) => place !== "ratings on vm3"));
     narrator.proof("the host that is silent gets no new requests: the others take them");
     narrator.command("vm3", "systemctl start ironmesh-agent");
