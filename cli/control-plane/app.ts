@@ -170,7 +170,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
       onFailure: note("the control plane's certificate cannot be renewed"),
     }),
   );
-  const metrics = createMeshMetrics({ catalog, hosts, streams: () => port.streams() });
+  const metrics = createMeshMetrics({ catalog, hosts, registries, streams: () => port.streams(), clock });
   const http = tasks.own(
     await serveHttp({
       api: createApi({ written, store, authority, grants, catalog, registries, publishers, hosts, push, port }),

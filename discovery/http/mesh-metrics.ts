@@ -1,36 +1,56 @@
-import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { collectDefaultMetrics, Registry } from "prom-client";
+import type { Clock } from "../../base/clock.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { AgentsRegistry } from "../registry/agents/registry.ts";
+import type { Registry as ServiceRegistry } from "../registry/registry.ts";
 import type { StreamStatus } from "../../xds/stream-server.ts";
+import { type MetricFamily, registerFamily, type Sample } from "./metric-family.ts";
+import { observeRegistries, REGISTRY_FAMILIES } from "./registry-metrics.ts";
 
 interface Observed {
-  readonly catalog: Catalog;
-  readonly hosts: AgentsRegistry;
+  readonly catalog: Pick<Catalog, "services" | "workloads" | "endpoints" | "findings">;
+  readonly hosts: Pick<AgentsRegistry, "hosts">;
+  /** Those that are there when it is asked. */
+  readonly registries: readonly Pick<ServiceRegistry, "status">[];
   readonly streams: () => readonly StreamStatus[];
+  readonly clock: Clock;
 }
 
-/** What the control plane says about the mesh, computed when it is scraped. */
-export function createMeshMetrics({ catalog, hosts, streams }: Observed): Registry {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry, prefix: "ironmesh_" });
-  const gauge = (name: string, help: string, value: () => number): void => {
-    const observed = new Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        observed.set(value());
-      },
-    });
-  };
-  gauge("ironmesh_services", "Services of the merged catalog.", () => catalog.services.entries().size);
-  gauge("ironmesh_workloads", "Workloads of all registries.", () => catalog.workloads.entries().size);
-  gauge("ironmesh_hosts", "Enrolled hosts that reported.", () => hosts.hosts.entries().size);
-  gauge("ironmesh_xds_streams", "Open delta ADS streams.", () => streams().length);
-  gauge(
+/** What there is in all. */
+export const MESH_FAMILIES: readonly MetricFamily<Observed>[] = [
+  total("ironmesh_services", "Services of the merged catalog.", ({ catalog }) => catalog.services.entries().size),
+  total("ironmesh_workloads", "Workloads of all registries that selectors may select.", ({ catalog }) => catalog.workloads.entries().size),
+  total("ironmesh_hosts", "Enrolled hosts that reported.", ({ hosts }) => hosts.hosts.entries().size),
+  total("ironmesh_xds_streams", "Open delta ADS streams.", ({ streams }) => streams().length),
+  total(
     "ironmesh_xds_rejected_types",
     "Types of resources of which some proxy rejected the last it was sent.",
-    () => streams().flatMap(({ types }) => types).filter(({ state }) => state === "REJECTED").length,
-  );
+    ({ streams }) => streams().flatMap(({ types }) => types).filter(({ state }) => state === "REJECTED").length,
+  ),
+];
+
+/** What the control plane says about the mesh, computed when it is scraped. */
+export function createMeshMetrics(observed: Observed): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: "ironmesh_" });
+  for (const family of MESH_FAMILIES) registerFamily(registry, family, () => observed);
+  const registries = oncePerTurn(() => observeRegistries(observed));
+  for (const family of REGISTRY_FAMILIES) registerFamily(registry, family, registries);
   return registry;
+}
+
+function total(name: string, help: string, value: (observed: Observed) => number): MetricFamily<Observed> {
+  return { name, help, type: "gauge", labels: [], samples: (observed): Sample[] => [[{}, value(observed)]] };
+}
+
+/** All families of one scrape are of one look, which walks through every endpoint: prom-client asks them in one turn. */
+function oncePerTurn<T>(look: () => T): () => T {
+  let seen: { readonly value: T } | undefined;
+  return () => {
+    if (seen === undefined) {
+      seen = { value: look() };
+      queueMicrotask(() => (seen = undefined));
+    }
+    return seen.value;
+  };
 }

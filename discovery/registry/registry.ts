@@ -78,6 +78,24 @@ export interface RegistryStatus {
   readonly workloads: number;
   /** Findings about the content that are nobody's failure. Sorted. */
   readonly notes: readonly string[];
+  /** What following a source took until now; absent where nothing is followed. */
+  readonly counters?: RegistryCounters;
+}
+
+/** What a registry did since it was started. */
+export interface RegistryCounters {
+  /** Watches and blocking questions that are followed now. */
+  readonly watches: number;
+  /** Answers and events that the source sent. */
+  readonly wakes: number;
+  /** Those of them that changed nothing of the registry's content. */
+  readonly wakesWithoutChange: number;
+  /** By `MESH_REGISTRY_…` code; each attempt that failed counts. */
+  readonly failures: Readonly<Record<string, number>>;
+  /** When the source last answered anything. Milliseconds since the epoch; undefined before. */
+  readonly lastSuccessAt?: number | undefined;
+  /** From the last change at the source until it was in the content, where the source tells when it was. */
+  readonly lagMs?: number | undefined;
 }
 
 export interface RegistryFailure {

@@ -18,6 +18,8 @@ export class ObjectIndex {
   podByUid = (uid: string): Pod | undefined => this.#podsByUid.get(uid);
   nodeByName = (name: string): Node | undefined => this.#nodes.get(name);
 
+  slice = (key: string): EndpointSlice | undefined => this.#slices.get(key);
+
   slicesOf(service: string): readonly EndpointSlice[] {
     return [...(this.#slicesOf.get(service) ?? [])];
   }

@@ -81,6 +81,8 @@ export interface EndpointSlice extends z.output<typeof sliceBody> {
   readonly name: string;
   /** `NAMESPACE/NAME` of the service; undefined where it belongs to none. */
   readonly service: string | undefined;
+  /** When what it last changed for happened, as the cluster's controller notes it. Milliseconds since the epoch. */
+  readonly changedAt: number | undefined;
 }
 
 export type SliceEndpoint = EndpointSlice["endpoints"][number];
@@ -111,9 +113,10 @@ export const readService = reader((metadata, object): KubernetesService => {
 });
 
 export const readSlice = reader((metadata, object): EndpointSlice => {
-  const { namespace, name, labels } = metadata;
+  const { namespace, name, labels, annotations } = metadata;
   const owner = labels["kubernetes.io/service-name"] ?? "";
-  return { namespace, name, service: owner === "" ? undefined : `${namespace}/${owner}`, ...sliceBody.parse(object) };
+  const changedAt = Date.parse(annotations["endpoints.kubernetes.io/last-change-trigger-time"] ?? "");
+  return { namespace, name, service: owner === "" ? undefined : `${namespace}/${owner}`, changedAt: Number.isNaN(changedAt) ? undefined : changedAt, ...sliceBody.parse(object) };
 });
 
 export const readPod = reader((metadata, object): Pod => {

@@ -2,14 +2,16 @@ import type { Clock } from "../../../base/clock.ts";
 import { SourceCollection } from "../../../base/collection.ts";
 import type { CodedError } from "../../../base/coded-error.ts";
 import { parseLocality } from "../../../model/workload.ts";
+import { RegistryActivity } from "../activity.ts";
 import type { Registry, RegistryFailure, RegistryService } from "../registry.ts";
 import { createKubernetesClient } from "./client.ts";
 import type { KubernetesAccess, KubernetesKind } from "./client.ts";
+import { countWatches } from "./counted-watches.ts";
 import { followKind } from "./follow.ts";
 import type { FollowPacing, ObjectChange } from "./follow.ts";
 import { ObjectIndex } from "./object-index.ts";
 import { readMetadata, readNode, readPod, readService, readSlice } from "./objects.ts";
-import type { Reader } from "./objects.ts";
+import type { EndpointSlice, Reader } from "./objects.ts";
 import { buildKubernetesService, meshNamespace } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 
@@ -89,7 +91,8 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     network: options.network ?? "",
     locality: parseLocality(options.locality),
   };
-  const client = createKubernetesClient(options, clock);
+  const { client, open: openWatches } = countWatches(createKubernetesClient(options, clock));
+  const activity = new RegistryActivity();
   const only = options.namespaces === undefined ? undefined : new Set(options.namespaces);
   const ignored = new Set(options.ignoredNamespaces ?? (only === undefined ? KUBERNETES_DEFAULTS.ignoredNamespaces : []));
   const services = new SourceCollection<RegistryService>();
@@ -97,6 +100,10 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
   const followings: Following[] = [];
   /** Services to be built again. */
   const dirty = new Set<string>();
+  /** Events behind them. */
+  let gathered = 0;
+  /** When the first of what is not published yet happened in the cluster, as far as that is known. */
+  let changedAt: number | undefined;
   let cancelBuild: (() => void) | undefined;
   let isPublished = false;
   const closing = new AbortController();
@@ -128,14 +135,19 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
             else following.problems.set(key, seen.problem);
           }
           // What is not understood any more stays as it was understood last.
-          for (const service of take(changes.filter(({ seen }) => seen?.problem === undefined))) dirty.add(service);
+          const touched = [...take(changes.filter(({ seen }) => seen?.problem === undefined))];
+          for (const service of touched) dirty.add(service);
+          if (touched.length === 0) activity.woke(false);
+          else gathered += 1;
           following.isSettled = true;
           plan();
         },
         onConfirmed() {
           following.confirmedAt = clock.now();
+          activity.answered(following.confirmedAt);
         },
         onFailure(failure) {
+          activity.failed(failure);
           following.failure = failureOf(failure, following.failure);
           // Labels and places are worth waiting for, not doing without everything.
           const isDispensable = kind === "pods" || kind === "nodes";
@@ -159,7 +171,13 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     cancelBuild = undefined;
     const changed = [...dirty].map((key) => [key, buildOne(key)] as const);
     dirty.clear();
+    const before = changed.map(([key]) => services.get(key));
     services.apply(changed);
+    activity.woke(changed.some(([key], at) => services.get(key) !== before[at]), gathered);
+    gathered = 0;
+    // A first list tells of changes that nobody was there to hear of.
+    if (isPublished && changedAt !== undefined) activity.lagged(clock.now() - changedAt);
+    changedAt = undefined;
     if (isPublished) return;
     isPublished = true;
     options.onSynced?.();
@@ -168,6 +186,14 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
   function buildOne(key: string): RegistryService | undefined {
     const service = index.services.get(key);
     return service === undefined ? undefined : buildKubernetesService(service, index.slicesOf(key), index, settings);
+  }
+
+  function takeSlices(changes: readonly ObjectChange<EndpointSlice>[]): Iterable<string> {
+    for (const { key, seen } of changes) {
+      const at = seen?.value?.service === undefined ? undefined : seen.value.changedAt;
+      if (at !== undefined && at !== index.slice(key)?.changedAt) changedAt = Math.min(at, changedAt ?? at);
+    }
+    return index.takeSlices(changes);
   }
 
   function failureOf(failure: CodedError | undefined, before: RegistryFailure | undefined): RegistryFailure | undefined {
@@ -192,7 +218,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     start() {
       finished ??= Promise.all([
         follow("services", readService, (changes) => index.takeServices(changes)),
-        follow("endpointslices", readSlice, (changes) => index.takeSlices(changes)),
+        follow("endpointslices", readSlice, takeSlices),
         follow("pods", readPod, (changes) => index.takePods(changes)),
         follow("nodes", readNode, (changes) => index.takeNodes(changes)),
       ]);
@@ -219,6 +245,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
           ...failed.slice(1).filter(({ code }) => code !== lastError?.code).map(({ message }) => message),
           ...content.flatMap(([key, { notes }]) => notes.map((note) => `${key}: ${note}`)),
         ].sort(),
+        counters: activity.counters(openWatches()),
       };
     },
 
