@@ -3,9 +3,11 @@ import type { Clock } from "../../base/clock.ts";
 import { type KeyValueStore, storeLimits } from "../../store/key-value.ts";
 
 const RETRY = { baseMs: 500, maxMs: 30_000 };
+/** Keys that are on their way to the store at once: it writes to the disk once for all that it has. */
+const IN_FLIGHT = 64;
 
 /**
- * Writes to the store behind the caller's back, one key at a time and the
+ * Writes to the store behind the caller's back, each key by itself and the
  * newest value of each only: what waits is bounded by the number of keys. What
  * cannot be written is tried again until it can; a value that is too large for
  * any store is not.
@@ -56,10 +58,11 @@ export class LatestWriter {
   async #work(): Promise<void> {
     // A turn later, so that what is written together is written once.
     await Promise.resolve();
-    for (let [next] = this.#waiting; next !== undefined; [next] = this.#waiting) {
-      const [key, value] = next;
-      this.#waiting.delete(key);
-      await this.#writeOne(key, value);
+    while (this.#waiting.size > 0) {
+      const batch = [...this.#waiting.entries().take(IN_FLIGHT)];
+      for (const [key] of batch) this.#waiting.delete(key);
+      await Promise.all(batch.map(([key, value]) => this.#writeOne(key, value)));
+      if (this.#waiting.size + this.#failed.size + this.#refused.size === 0) this.#onOutcome(undefined);
     }
     this.#working = undefined;
     if (this.#failed.size === 0) this.#attempt = 0;
@@ -79,8 +82,6 @@ export class LatestWriter {
       // What was given meanwhile is newer.
       if (!this.#waiting.has(key)) this.#failed.set(key, value);
       this.#onOutcome(failure);
-      return;
     }
-    if (this.#waiting.size + this.#failed.size + this.#refused.size === 0) this.#onOutcome(undefined);
   }
 }

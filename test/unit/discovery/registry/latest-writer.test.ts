@@ -61,6 +61,54 @@ describe("the writer of newest values", () => {
     assert.deepEqual(await content(), { a: "1", b: "1" }, "closing tries once more");
   });
 
+  it("hands the store many at a time, and of each key one value after the other", async () => {
+    const memory = createMemoryStore();
+    let open = 0;
+    let most = 0;
+    const openKeys = new Set<string>();
+    let hasOverlapped = false;
+    const slow = new LatestWriter({ ...memory, async txn(comparisons, operations) {
+      const keys = operations.map(({ key }) => key);
+      hasOverlapped ||= keys.some((key) => openKeys.has(key));
+      for (const key of keys) openKeys.add(key);
+      most = Math.max(most, (open += 1));
+      await new Promise(setImmediate);
+      open -= 1;
+      for (const key of keys) openKeys.delete(key);
+      return memory.txn(comparisons, operations);
+    } }, clock, (failure) => outcomes.push(failure === undefined ? undefined : "failed"));
+    for (let round = 0; round < 3; round += 1) {
+      for (let key = 0; key < 500; key += 1) slow.write(`k${key}`, String(round));
+      await new Promise(setImmediate);
+    }
+    await slow.close();
+    assert.ok(most > 1 && most <= 100, `${most} at a time`);
+    assert.equal(hasOverlapped, false);
+    assert.deepEqual(new Set((await memory.list("")).items.map(({ value }) => value)), new Set(["2"]));
+    assert.equal((await memory.list("")).items.length, 500);
+    assert.equal(outcomes.at(-1), undefined);
+  });
+
+  it("says that all is well only when all that is on its way is written", async () => {
+    const settle: (() => void)[] = [];
+    const stuck = new LatestWriter({ ...createMemoryStore(), txn: (_comparisons, operations) => new Promise((resolve, reject) => {
+      const [one] = operations;
+      settle.push(() => (one?.key === "bad" ? reject(new CodedError("MESH_STORE_FAILED", "no")) : resolve({ committed: true, revision: 1 })));
+    }) }, clock, (failure) => outcomes.push(failure === undefined ? undefined : "failed"));
+    stuck.write("good", "1");
+    stuck.write("bad", "1");
+    await waitUntil(() => settle.length === 2, { what: "both on their way", intervalMs: 1 });
+    for (const end of settle.splice(0)) {
+      end();
+      await new Promise(setImmediate);
+    }
+    assert.deepEqual(outcomes, ["failed"]);
+    const closing = stuck.close();
+    await waitUntil(() => settle.length === 1, { what: "the last attempt", intervalMs: 1 });
+    for (const end of settle) end();
+    await closing;
+  });
+
   it("does not try again what is too large for any store", async () => {
     writer.write("large", "x".repeat(storeLimits.valueBytes + 1));
     writer.write("small", "x");
