@@ -4,6 +4,8 @@ import { readFileSync } from "node:fs";
 export interface ProcessUsage {
   readonly cpuSeconds: number;
   readonly residentBytes: number;
+  /** The most that ever was. */
+  readonly peakBytes: number;
 }
 
 /** Of Linux on every architecture that we run on (sysconf(_SC_CLK_TCK)). */
@@ -18,6 +20,11 @@ export function usageOf(pid: number): ProcessUsage {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return {
     cpuSeconds: (Number(fields[STAT.userTicks]) + Number(fields[STAT.systemTicks])) / TICKS_PER_SECOND,
-    residentBytes: Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1_024,
+    residentBytes: kilobytesIn(status, "VmRSS") * 1_024,
+    peakBytes: kilobytesIn(status, "VmHWM") * 1_024,
   };
+}
+
+function kilobytesIn(status: string, field: string): number {
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)?.[1]);
 }

@@ -1,0 +1,40 @@
+/**
+ * Where the benchmark of registries registers its services, and how one of them
+ * changes. `service-7` is the seventh everywhere.
+ */
+import type { RegistryConfig } from "../cli/control-plane/config.ts";
+
+/** The four ways into the catalog. */
+export const SOURCE_KINDS = ["static", "hosts", "consul", "kubernetes"] as const;
+export type SourceKind = (typeof SOURCE_KINDS)[number];
+
+/** How large it is. */
+export interface Size {
+  readonly services: number;
+  /** Of each service. */
+  readonly endpoints: number;
+}
+
+/** A real registry beside the control plane. Whoever starts it stops it. */
+export interface Source {
+  /** Its program and version. */
+  readonly program: string;
+  /** How the control plane reads it. */
+  readonly config: RegistryConfig;
+  /** What is in force for the mesh of a service, as its cluster is called. */
+  clusterName(index: number): string;
+  /** Registers everything. */
+  fill(): Promise<void>;
+  /** Changes one endpoint of a service; another generation is another change. Resolves when the registry has taken it. */
+  change(index: number, generation: number): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export const SERVICE_PORT = 8_080;
+
+export const serviceName = (index: number): string => `service-${index}`;
+
+/** An address that no other endpoint has; generations differ in the first octet. */
+export function endpointAddress(index: number, replica: number, generation = 0): string {
+  return `${10 + (generation % 80)}.${replica}.${index >> 8}.${index & 255}`;
+}
