@@ -62,7 +62,7 @@ export class VipAllocator {
   async allocate(services: readonly ServiceKey[]): Promise<void> {
     const wanting = services.filter((service) => this.#byService.get(service)?.releasedAt !== undefined || !this.#byService.has(service));
     const fresh = wanting.filter((service) => !this.#byService.has(service));
-    for (let start = 0; start < fresh.length; start += BATCH) await this.#takeUnused(fresh.slice(start, start + BATCH));
+    await this.#takeUnused(fresh);
     for (const service of wanting) {
       const known = this.#byService.get(service);
       if (known === undefined || known.releasedAt !== undefined) await this.#take(service, known);
@@ -76,19 +76,27 @@ export class VipAllocator {
     await this.#write({ ...known, releasedAt: this.#options.now() });
   }
 
-  /** One transaction for offsets that nobody ever had; where it fails, `#take` settles each alone. */
+  /**
+   * A few transactions for offsets that nobody ever had, which the store takes
+   * together; what is in one that fails is settled by `#take`, each alone.
+   */
   async #takeUnused(services: readonly ServiceKey[]): Promise<void> {
     const chosen = new Map<number, Allocation>();
     for (const service of services) {
       const offset = this.#candidates(service).find((candidate) => !this.#taken.has(candidate) && !chosen.has(candidate));
       if (offset !== undefined) chosen.set(offset, { service, offset });
     }
-    const entries = [...chosen.values()].map((allocation) => ({ key: keyOf(allocation), allocation }));
+    const allocations = [...chosen.values()];
+    const batches = Array.from({ length: Math.ceil(allocations.length / BATCH) }, (_, at) => allocations.slice(at * BATCH, (at + 1) * BATCH));
+    await allDone(batches.map((batch) => this.#takeBatch(batch)));
+  }
+
+  async #takeBatch(allocations: readonly Allocation[]): Promise<void> {
     const { committed } = await this.#options.store.txn(
-      entries.map(({ key }) => ({ key, revision: 0 })),
-      entries.map(({ key, allocation }) => ({ type: "put", key, value: JSON.stringify(allocation) })),
+      allocations.map((allocation) => ({ key: keyOf(allocation), revision: 0 })),
+      allocations.map((allocation) => ({ type: "put", key: keyOf(allocation), value: JSON.stringify(allocation) })),
     );
-    if (committed) for (const { allocation } of entries) this.#remember(allocation);
+    if (committed) for (const allocation of allocations) this.#remember(allocation);
   }
 
   /**
@@ -152,6 +160,12 @@ export class VipAllocator {
 
 function keyOf({ offset }: Allocation): string {
   return `${PREFIX}${offset}`;
+}
+
+/** Waits for all of them, also where one fails: what comes after knows what is written. */
+async function allDone(works: readonly Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(works);
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
 }
 
 function hostCount(range: string): number {

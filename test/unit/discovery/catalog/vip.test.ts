@@ -54,6 +54,35 @@ describe("virtual addresses", () => {
     }
   });
 
+  it("are kept where some of many cannot be written, and the others come later", async () => {
+    let writes = 0;
+    let most = 0;
+    let open = 0;
+    const torn: KeyValueStore = {
+      ...store,
+      async txn(comparisons, operations) {
+        most = Math.max(most, (open += 1));
+        await new Promise(setImmediate);
+        open -= 1;
+        writes += 1;
+        if (writes === 2) throw new Error("the disk is full");
+        return store.txn(comparisons, operations);
+      },
+    };
+    const vips = await VipAllocator.load({ store: torn, ranges: ["240.240.0.0/16", "2001:2::/48"], now: () => now });
+    await assert.rejects(vips.allocate(services(300)), /disk is full/);
+    assert.equal(open, 0, "nothing is on its way any more");
+    assert.ok(most > 1, "many are written together");
+    const first = new Map(services(300).flatMap((service) => (vips.get(service).length === 0 ? [] : [[service, vips.get(service)] as const])));
+    assert.ok(first.size > 200 && first.size < 300, `${first.size} have theirs`);
+    await vips.allocate(services(300));
+    const fresh = await load();
+    for (const service of services(300)) {
+      assert.equal(fresh.get(service).length, 2);
+      assert.deepEqual(vips.get(service), first.get(service) ?? fresh.get(service));
+    }
+  });
+
   it("rest for a day before another service gets them, and come back to their own at once", async () => {
     const vips = await load("240.240.0.0/30");
     await vips.allocate(["default/a", "default/b"]);
