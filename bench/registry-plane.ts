@@ -19,6 +19,7 @@ import type { RegistryConfig } from "../cli/control-plane/config.ts";
 import { openRegistry } from "../cli/control-plane/registries.ts";
 import { createCatalog } from "../discovery/catalog/catalog.ts";
 import { VipAllocator } from "../discovery/catalog/vip.ts";
+import { createMeshMetrics } from "../discovery/http/mesh-metrics.ts";
 import { followProxyHosts } from "../discovery/proxy-hosts.ts";
 import { startPush } from "../discovery/push/push.ts";
 import { pushSettings } from "../discovery/push/settings.ts";
@@ -32,6 +33,7 @@ import { clientReport, groupsOf, hostReportOf, hostsOf, servicesOf, written } fr
 import type { Size } from "./registry-source.ts";
 
 export const CLIENT = "client";
+const SCRAPES = 10;
 
 /** What the benchmark asks. */
 export type PlaneRequest =
@@ -43,7 +45,7 @@ export type PlaneRequest =
 /** What it answers. Times in milliseconds from the start of the registries. */
 export type PlaneAnswer =
   | { readonly kind: "serving"; readonly target: GrpcTarget; readonly startedAt: number }
-  | { readonly kind: "complete"; readonly catalogMs: number; readonly cpuSeconds: number };
+  | { readonly kind: "complete"; readonly catalogMs: number; readonly cpuSeconds: number; readonly scrapeCpuMs: number };
 
 const say = (answer: PlaneAnswer): void => void process.send?.(answer);
 const now = (): number => performance.timeOrigin + performance.now();
@@ -122,8 +124,17 @@ async function start({ size, registry: source }: PlaneRequest & { readonly kind:
   };
   while (!isComplete()) await sleep(20);
   await catalog.settled();
-  const spent = process.cpuUsage(cpu);
-  say({ kind: "complete", catalogMs: now() - startedAt, cpuSeconds: (spent.user + spent.system) / 1e6 });
+  const catalogMs = now() - startedAt;
+  const cpuSeconds = secondsSince(cpu);
+  const metrics = createMeshMetrics({ catalog, hosts: agents, registries, streams: () => ads.streams(), clock: systemClock });
+  const before = process.cpuUsage();
+  for (let scrape = 0; scrape < SCRAPES; scrape += 1) await metrics.metrics();
+  say({ kind: "complete", catalogMs, cpuSeconds, scrapeCpuMs: (secondsSince(before) * 1_000) / SCRAPES });
+}
+
+function secondsSince(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6;
 }
 
 process.on("message", (request: PlaneRequest) => {
