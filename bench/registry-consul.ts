@@ -30,7 +30,7 @@ export async function startConsulSource({ services, endpoints }: Size): Promise<
 
   return {
     program: `Consul ${version}, one server in memory`,
-    config: { kind: "consul", name: "consul", namespace: "consul", address: agent.address },
+    config: { kind: "consul", address: agent.address },
     clusterName: (index) => `outbound|${SERVICE_PORT}||${serviceName(index)}.consul.svc.mesh.internal`,
     async fill() {
       for (let at = 0; at < NODES; at += BATCH) {

@@ -96,7 +96,7 @@ export async function startKubernetesSource({ services, endpoints }: Size): Prom
 
   return {
     program: `kube-apiserver ${programs.version} with etcd, no controllers`,
-    config: { kind: "kubernetes", name: "kubernetes", kubeconfig, clusterDomain: "cluster.local" },
+    config: { kind: "kubernetes", kubeconfig },
     clusterName: (index) => `outbound|${SERVICE_PORT}||${serviceName(index)}.kubernetes-default.svc.mesh.internal`,
     async fill() {
       const nodes = Array.from({ length: NODES }, (_, at): [string, object] => [`/registry/minions/node-${at}`, { apiVersion: "v1", kind: "Node", metadata: { name: `node-${at}`, uid: `00000000-0000-4000-8003-${String(at).padStart(12, "0")}`, labels: { "topology.kubernetes.io/region": "eu", "topology.kubernetes.io/zone": `zone-${at % 5}` } } }]);

@@ -8,14 +8,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { meshConfigSchema } from "../api/mesh-config.ts";
 import { type AnyResource, resourceKey } from "../api/resource.ts";
 import { systemClock } from "../base/clock.ts";
 import { SourceCollection } from "../base/collection.ts";
 import type { GrpcTarget } from "../base/grpc/client-connection.ts";
 import { serveGrpc } from "../base/grpc/server.ts";
 import { silentLogger } from "../base/logger.ts";
-import type { RegistryConfig } from "../cli/control-plane/config.ts";
+import { controlPlaneSchema } from "../cli/control-plane/config.ts";
 import { openRegistry } from "../cli/control-plane/registries.ts";
 import { createCatalog } from "../discovery/catalog/catalog.ts";
 import { VipAllocator } from "../discovery/catalog/vip.ts";
@@ -30,14 +29,14 @@ import { openSqliteStore } from "../store/sqlite.ts";
 import { createDeltaServer, DELTA_ADS_PATH } from "../xds/delta-server.ts";
 import { unionOf } from "../xds/resource-set.ts";
 import { clientReport, groupsOf, hostReportOf, hostsOf, servicesOf, written } from "./registry-content.ts";
-import type { Size } from "./registry-source.ts";
+import type { RegistryEntry, Size } from "./registry-source.ts";
 
 export const CLIENT = "client";
 const SCRAPES = 10;
 
 /** What the benchmark asks. */
 export type PlaneRequest =
-  | { readonly kind: "start"; readonly size: Size; readonly registry: RegistryConfig | { readonly kind: "static" | "hosts" } }
+  | { readonly kind: "start"; readonly size: Size; readonly registry: RegistryEntry | { readonly kind: "static" | "hosts" } }
   /** Of what lives in this process: YAML and hosts. */
   | { readonly kind: "change"; readonly index: number; readonly generation: number }
   | { readonly kind: "stop" };
@@ -53,7 +52,7 @@ let change: (index: number, generation: number) => void = () => {};
 let stop: () => Promise<void> = async () => {};
 
 async function start({ size, registry: source }: PlaneRequest & { readonly kind: "start" }): Promise<void> {
-  const mesh = meshConfigSchema.parse({});
+  const { mesh, registries: configured } = controlPlaneSchema.parse({ registries: source.kind === "consul" || source.kind === "kubernetes" ? [source] : [] });
   const folder = await mkdtemp(join(tmpdir(), "ironmesh-bench-"));
   const store = await openSqliteStore({ path: join(folder, "state.db") });
   const config = new SourceCollection<AnyResource>();
@@ -62,7 +61,8 @@ async function start({ size, registry: source }: PlaneRequest & { readonly kind:
   const statics = createStaticRegistry({ config, meshDomain: mesh.domain });
   const agents = createAgentsRegistry({ templates: statics.templates, grants: { allowsGroup: () => true, allowsAddress: () => true }, store, clock: systemClock, liveness: LIVENESS_DEFAULTS });
   await agents.load();
-  const others = source.kind === "consul" || source.kind === "kubernetes" ? [await openRegistry(source, { meshDomain: mesh.domain, store, clock: systemClock })] : [];
+  const surroundings = { meshDomain: mesh.domain, store, clock: systemClock, registries: configured };
+  const others = await Promise.all(configured.map((one) => openRegistry(one, surroundings)));
   const registries = [statics, agents, ...others];
   const catalog = createCatalog({
     registries,

@@ -2,8 +2,6 @@
  * Where the benchmark of registries registers its services, and how one of them
  * changes. `service-7` is the seventh everywhere.
  */
-import type { RegistryConfig } from "../cli/control-plane/config.ts";
-
 /** The four ways into the catalog. */
 export const SOURCE_KINDS = ["static", "hosts", "consul", "kubernetes"] as const;
 export type SourceKind = (typeof SOURCE_KINDS)[number];
@@ -15,12 +13,15 @@ export interface Size {
   readonly endpoints: number;
 }
 
+/** An entry of `registries` in the control plane's file. */
+export type RegistryEntry = Readonly<Record<string, string>> & { readonly kind: "consul" | "kubernetes" };
+
 /** A real registry beside the control plane. Whoever starts it stops it. */
 export interface Source {
   /** Its program and version. */
   readonly program: string;
-  /** How the control plane reads it. */
-  readonly config: RegistryConfig;
+  /** How the control plane's file would name it. */
+  readonly config: RegistryEntry;
   /** What is in force for the mesh of a service, as its cluster is called. */
   clusterName(index: number): string;
   /** Registers everything. */
