@@ -96,6 +96,9 @@ interface Source {
   readonly datacenter: string | undefined;
   readonly tokenFile: string | undefined;
   readonly caFile: string | undefined;
+  readonly certificateFile: string | undefined;
+  readonly keyFile: string | undefined;
+  readonly serverName: string | undefined;
   readonly namespace: string;
   readonly meshDomain: string;
   readonly trustDomain: string;
@@ -116,6 +119,9 @@ async function sourceOf(options: ImportOptions, context: CliContext): Promise<So
     datacenter: options.datacenter ?? registry.datacenter,
     tokenFile: options.tokenFile ?? registry.tokenFile,
     caFile: options.caFile ?? registry.caFile,
+    certificateFile: registry.certificateFile,
+    keyFile: registry.keyFile,
+    serverName: registry.serverName,
     namespace: options.namespace ?? registry.namespace,
     meshDomain: options.meshDomain ?? config.mesh.domain,
     trustDomain: options.trustDomain ?? config.mesh.trustDomain,
@@ -132,15 +138,17 @@ interface Read {
   readonly defaultPolicy: "allow" | "deny" | undefined;
 }
 
-async function readAgent({ address, datacenter, tokenFile, caFile }: Source): Promise<Read> {
-  const [{ createConsulClient }, { readAgentEntries }, { followTokenFile }] = await Promise.all([
+async function readAgent({ address, datacenter, tokenFile, serverName, ...files }: Source): Promise<Read> {
+  const [{ createConsulClient }, { readAgentEntries }, { followTokenFile }, { consulTls }] = await Promise.all([
     import("../../discovery/registry/consul/client.ts"),
     import("../../discovery/registry/consul/import/read-agent.ts"),
     import("../../discovery/registry/consul/token-file.ts"),
+    import("../control-plane/consul-tls.ts"),
   ]);
-  const ca = caFile === undefined ? undefined : await readText(caFile);
+  const tls = consulTls(files);
+  await tls();
   const token = tokenFile === undefined ? undefined : await followTokenFile(tokenFile)();
-  const client = createConsulClient({ address, maxConnections: 1, ...(ca === undefined ? {} : { ca }) });
+  const client = createConsulClient({ address, maxConnections: 1, tls, serverName });
   try {
     const answer = await readAgentEntries({ client, datacenter, token, signal: new AbortController().signal });
     return { ...answer, origin: datacenter === undefined ? address : `${address}, datacenter ${datacenter}`, issues: [] };

@@ -81,7 +81,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   const hosts = tasks.own(createAgentsRegistry({ templates: statics.templates, grants, store, clock, liveness: config.liveness }));
   tasks.own(logRefusedWorkloads(hosts.hosts, logger));
   await hosts.load();
-  const surroundings = { meshDomain: mesh.domain, store, clock };
+  const surroundings = { meshDomain: mesh.domain, store, clock, registries: config.registries };
   const others = await Promise.all(config.registries.map(async (registry) => tasks.own(await openRegistry(registry, surroundings))));
   const registries = [tasks.own(statics), hosts, ...others];
   const vips = await VipAllocator.load({ store, ranges: mesh.vipRanges, now: () => clock.now() });

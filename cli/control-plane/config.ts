@@ -2,10 +2,10 @@ import { z } from "zod";
 import { meshConfigSchema } from "../../api/mesh-config.ts";
 import type { ConfigFile } from "../../base/config-file.ts";
 import { caConfigSchema } from "../../ca/config.ts";
-import { HOSTS_REGISTRY, LIVENESS_DEFAULTS } from "../../discovery/registry/agents/registry.ts";
-import { PUBLISH_DEFAULTS } from "../../discovery/registry/consul/publish/publisher.ts";
+import { LIVENESS_DEFAULTS } from "../../discovery/registry/agents/registry.ts";
 import { KUBERNETES_DEFAULTS } from "../../discovery/registry/kubernetes/registry.ts";
 import { isHostname } from "../../model/hostname.ts";
+import { consulRegistrySchema, findConsulFaults } from "./consul-config.ts";
 import { findPublicationMistakes } from "./publication-mistakes.ts";
 import { findRegistryConflicts } from "./registry-conflicts.ts";
 import { findFaultsOfSameness, samenessSchema } from "./sameness.ts";
@@ -30,31 +30,7 @@ const hostPort = z.strictObject({
 const registryName = (name: string) =>
   z.string().regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, "must be a lower-case name").default(name).describe("How the registry is called in status and precedence.");
 
-const publishing = z.strictObject({
-  from: z.array(z.string().min(1)).min(1).default([HOSTS_REGISTRY]).describe("Registries whose instances are published: those of enrolled hosts, unless others are named."),
-  namespaces: z.array(z.string().min(1)).min(1).optional().describe("Namespaces of the mesh whose services are published; all where absent."),
-  selector: z.record(z.string(), z.string()).optional().describe("Labels of the services that are published; any where absent."),
-  name: z.string().regex(/^(?:[a-z0-9-]|\{name\}|\{namespace\})+$/, "may have lower-case letters, digits, hyphens, {name} and {namespace}")
-    .refine((text) => text.includes("{name}"), "must contain {name}").default(PUBLISH_DEFAULTS.name).describe("Their names in Consul, out of {name} and {namespace}."),
-  sharedNames: z.array(z.string().min(1)).optional().describe("Names in Consul that somebody else may have too: the mesh's instances are added to theirs, instead of being left out."),
-  tags: z.array(z.string().min(1)).default([]).describe("Tags of everything that is published."),
-  node: z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/, "must be a DNS label").default(PUBLISH_DEFAULTS.node)
-    .describe("Node of Consul's catalog that everything published is on; made for this, with nothing else on it."),
-  tokenFile: z.string().min(1).optional().describe("File that holds the ACL token to write with; the registry's tokenFile where absent."),
-});
-
-const consulRegistry = z.strictObject({
-  kind: z.literal("consul"),
-  name: registryName("consul"),
-  address: z.string().default("http://127.0.0.1:8500").describe("http://, https:// or unix:// address of a Consul agent."),
-  namespace: z.string().default("consul").describe("Namespace of the mesh that its services appear in."),
-  datacenter: z.string().optional().describe("Datacenter to read; the agent's own where absent."),
-  tokenFile: z.string().optional().describe("File that holds the ACL token; read again when it changes."),
-  caFile: z.string().optional().describe("PEM file of the roots that the Consul agent's certificate is checked against."),
-  addressTag: z.string().optional().describe("Tagged address to prefer, such as lan_ipv4 or wan."),
-  ignoredServices: z.array(z.string()).optional().describe("Consul services that the mesh leaves alone."),
-  publish: publishing.optional().describe("Registers services of the mesh in this Consul, for those who are not in the mesh; off unless set. docs/consul-publish.md says what they find, and what the token needs."),
-});
+const consulRegistry = consulRegistrySchema(registryName("consul"));
 
 const kubernetesRegistry = z.strictObject({
   kind: z.literal("kubernetes"),
@@ -99,6 +75,9 @@ export const controlPlaneSchema = z.strictObject({
   }).prefault({}),
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
 }).superRefine(({ registries, sameness, mesh }, context) => {
+  for (const [index, registry] of registries.entries()) {
+    if (registry.kind === "consul") for (const { field, message } of findConsulFaults(registry)) context.addIssue({ code: "custom", path: ["registries", index, field], message });
+  }
   for (const { index, message } of findRegistryConflicts(registries, mesh.domain)) context.addIssue({ code: "custom", path: ["registries", index], message });
   for (const [index, rule] of sameness.entries()) {
     for (const { path, message } of findFaultsOfSameness(rule, registries)) context.addIssue({ code: "custom", path: ["sameness", index, ...path], message });

@@ -5,7 +5,7 @@ import type { Push } from "../../discovery/push/push.ts";
 import { createPublisher, type Publisher } from "../../discovery/registry/consul/publish/publisher.ts";
 import type { WorkloadKey } from "../../model/workload.ts";
 import type { RegistryConfig } from "./config.ts";
-import { readPem } from "./registries.ts";
+import { consulTls } from "./consul-tls.ts";
 
 interface Surroundings {
   readonly trustDomain: string;
@@ -20,14 +20,16 @@ interface Surroundings {
 /** Makes what publishes in a registry; undefined where nothing is to be published there. */
 export async function openPublisher(config: RegistryConfig, surroundings: Surroundings): Promise<Publisher | undefined> {
   if (config.kind !== "consul" || config.publish === undefined) return undefined;
-  const { name, address, datacenter, caFile, publish } = config;
+  const { name, address, serverName, datacenter, publish } = config;
   const { trustDomain, catalog, push, returnMs, clock, logger } = surroundings;
-  const ca = caFile === undefined ? undefined : await readPem(caFile);
+  const tls = consulTls(config);
+  await tls();
   return createPublisher({
     owner: `${trustDomain}/${name}`,
     address,
     datacenter,
-    ...(ca === undefined ? {} : { ca }),
+    tls,
+    serverName,
     tokenFile: publish.tokenFile ?? config.tokenFile,
     node: publish.node,
     from: publish.from,

@@ -1,17 +1,18 @@
-import { readFile } from "node:fs/promises";
 import type { Clock } from "../../base/clock.ts";
-import { CodedError } from "../../base/coded-error.ts";
-import { createConsulRegistry } from "../../discovery/registry/consul/registry.ts";
+import { CONSUL_DEFAULTS, createConsulRegistry } from "../../discovery/registry/consul/registry.ts";
 import { createKubernetesRegistry } from "../../discovery/registry/kubernetes/registry.ts";
 import { keepLastGood, type LastGoodRegistry } from "../../discovery/registry/last-good.ts";
 import type { Registry } from "../../discovery/registry/registry.ts";
 import type { KeyValueStore } from "../../store/key-value.ts";
 import type { RegistryConfig } from "./config.ts";
+import { consulTls } from "./consul-tls.ts";
 
 interface Surroundings {
   readonly meshDomain: string;
   readonly store: KeyValueStore;
   readonly clock: Clock;
+  /** All that are configured. */
+  readonly registries: readonly RegistryConfig[];
 }
 
 /** Makes a configured registry with what it said last, so that a start while it is away changes nothing. */
@@ -24,32 +25,28 @@ export async function openRegistry(config: RegistryConfig, surroundings: Surroun
 
 type Create = (onSynced: () => void) => Registry;
 
-async function prepareConsul(config: Extract<RegistryConfig, { kind: "consul" }>, { meshDomain, clock }: Surroundings): Promise<Create> {
-  const { name, namespace, address, datacenter, tokenFile, caFile, addressTag, ignoredServices } = config;
-  const ca = caFile === undefined ? undefined : await readPem(caFile);
+async function prepareConsul(config: Extract<RegistryConfig, { kind: "consul" }>, { meshDomain, clock, registries }: Surroundings): Promise<Create> {
+  const { kind: _kind, publish: _publish, agentCache, ignoredSources, maxConnections, maxAgeSeconds, ...told } = config;
+  const tls = consulTls(config);
+  // What cannot be read is said at the start, not at the first connection.
+  await tls();
+  const sameAddress = registries.filter((registry) => registry.kind === "consul" && registry.address === config.address).length;
   return (onSynced) =>
     createConsulRegistry({
-      name,
-      namespace,
+      ...told,
       meshDomain,
-      address,
-      datacenter,
-      tokenFile,
       clock,
       onSynced,
-      ...(ca === undefined ? {} : { ca }),
-      ...(addressTag === undefined ? {} : { addressTag }),
-      ...(ignoredServices === undefined ? {} : { ignoredServices }),
+      tls,
+      usesAgentCache: agentCache,
+      maxAgeMs: maxAgeSeconds === undefined ? undefined : maxAgeSeconds * 1_000,
+      // Consul's limit holds for all that one address of ours asks one agent.
+      maxConnections: maxConnections ?? Math.max(8, Math.floor(CONSUL_DEFAULTS.maxConnections / sameAddress)),
+      // What the mesh publishes is never read back. Consul's catalog sync writes a cluster's services into Consul: they would be read twice.
+      ignoredSources: [...CONSUL_DEFAULTS.ignoredSources, ...(ignoredSources ?? (registries.some(({ kind }) => kind === "kubernetes") ? ["kubernetes"] : []))],
     });
 }
 
 function prepareKubernetes({ kind: _kind, ...config }: Extract<RegistryConfig, { kind: "kubernetes" }>, { meshDomain, clock }: Surroundings): Create {
   return (onSynced) => createKubernetesRegistry({ ...config, meshDomain, clock, onSynced });
-}
-
-/** The text of a PEM file that the configuration names. */
-export async function readPem(path: string): Promise<string> {
-  return readFile(path, "utf8").catch((cause: unknown) => {
-    throw new CodedError("MESH_FILE_UNREADABLE", `cannot read ${path}`, { cause, hint: "check the path and its permissions" });
-  });
 }

@@ -162,7 +162,7 @@ function encode(id: string, service: RegistryService): string {
 function decode(text: string): [string, RegistryService][] {
   // Our own writing, by the format's number; anything else is left out.
   const { format, id, service } = JSON.parse(text) as StoredService;
-  return format === FORMAT ? [[id, { ...service, backends: staleBackends(service) }]] : [];
+  return format === FORMAT ? [[id, withStaleHealth(service)]] : [];
 }
 
 function decodeConfirmation(text: string | undefined): number | undefined {
@@ -172,9 +172,10 @@ function decodeConfirmation(text: string | undefined): number | undefined {
 }
 
 /** What was healthy is not known to be; what was not keeps its reason. */
-function staleBackends({ backends }: RegistryService): RegistryService["backends"] {
-  if (backends.kind === "selector") return backends;
-  return { kind: "explicit", workloads: backends.workloads.map((workload): Workload => ({ ...workload, health: staleHealth(workload.health) })) };
+export function withStaleHealth(service: RegistryService): RegistryService {
+  const { backends } = service;
+  if (backends.kind === "selector") return service;
+  return { ...service, backends: { kind: "explicit", workloads: backends.workloads.map((workload): Workload => ({ ...workload, health: staleHealth(workload.health) })) } };
 }
 
 function staleHealth(health: Health): Health {

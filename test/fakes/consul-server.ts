@@ -1,5 +1,8 @@
 import http from "node:http";
-import type { AddressInfo } from "node:net";
+import http2 from "node:http2";
+import https from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 
 /** An instance as the fake registers it. */
 export interface FakeInstance {
@@ -10,6 +13,10 @@ export interface FakeInstance {
   readonly port?: number;
   readonly ports?: readonly { readonly Name: string; readonly Port: number }[];
   readonly kind?: string;
+  readonly sidecarOf?: { readonly service: string; readonly id: string };
+  readonly taggedAddresses?: Readonly<Record<string, { readonly Address: string; readonly Port?: number }>>;
+  readonly socketPath?: string;
+  readonly isConnectNative?: boolean;
   readonly tags?: readonly string[];
   readonly meta?: Readonly<Record<string, string>>;
   readonly checks?: readonly { readonly CheckID: string; readonly Name: string; readonly Status: string; readonly Output: string }[];
@@ -24,9 +31,25 @@ export interface FakeFaults {
   /** Connections are cut without an answer. */
   isCut?: boolean;
   isLeaderless?: boolean;
+  /** Stale reads tell an index that is so much lower than the leader's. */
+  staleIndexLag?: number;
   isFiltered?: boolean;
+  /** What is there is given, and Consul says that something was left out. */
+  isPartlyFiltered?: boolean;
+  /** The list of names may be read, and no service. */
+  isHealthDenied?: boolean;
   /** Consistent reads fail. */
   isWithoutQuorum?: boolean;
+}
+
+/** How the fake is spoken to over TLS. PEM. */
+export interface FakeTls {
+  readonly certificate: string;
+  readonly key: string;
+  /** Signs the certificates of clients that may ask; absent: any may. */
+  readonly clientRoot?: string;
+  /** False: HTTP/1.1 only, as of something that terminates TLS before Consul. */
+  readonly hasHttp2: boolean;
 }
 
 export interface FakeQuestion {
@@ -45,6 +68,10 @@ export class FakeConsul {
   /** Tokens that may read; undefined: no ACLs. */
   tokens: ReadonlySet<string> | undefined;
   highestOpen = 0;
+  /** Names that clients asked for in their TLS handshakes. */
+  readonly serverNames: (string | false | null)[] = [];
+  /** How many were made. */
+  connections = 0;
   #instances = new Map<string, FakeInstance>();
   #index = 10;
   /** The index at which a service, or the list (`""`), last changed. */
@@ -57,12 +84,26 @@ export class FakeConsul {
     return this.#blocked.size;
   }
 
-  readonly #server = http.createServer((request, response) => {
-    this.#open += 1;
-    this.highestOpen = Math.max(this.highestOpen, this.#open);
-    response.once("close", () => (this.#open -= 1));
-    void this.#answer(request, response);
-  });
+  readonly #sockets = new Set<Socket>();
+  readonly #server: http.Server | https.Server;
+  readonly #isTls: boolean;
+
+  constructor(tls?: FakeTls) {
+    const listener = (request: http.IncomingMessage, response: http.ServerResponse): void => {
+      this.#open += 1;
+      this.highestOpen = Math.max(this.highestOpen, this.#open);
+      response.once("close", () => (this.#open -= 1));
+      void this.#answer(request, response);
+    };
+    this.#isTls = tls !== undefined;
+    this.#server = tls === undefined ? http.createServer(listener) : createTlsServer(tls, listener);
+    this.#server.on("secureConnection", ({ servername }: TLSSocket) => this.serverNames.push(servername));
+    this.#server.on("connection", (socket: Socket) => {
+      this.connections += 1;
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
+  }
 
   async listen(): Promise<this> {
     await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
@@ -70,12 +111,24 @@ export class FakeConsul {
   }
 
   get address(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    const { port } = this.#server.address() as AddressInfo;
+    return this.#isTls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`;
   }
 
   put(...instances: readonly FakeInstance[]): void {
     for (const instance of instances) this.#instances.set(`${instance.node ?? "n1"}/${instance.id}`, instance);
     this.#bump(instances.map(({ service }) => service));
+  }
+
+  /** The same instance with other checks: the list of names does not hear of it. */
+  setChecks(id: string, checks: NonNullable<FakeInstance["checks"]>): void {
+    this.#index += 1;
+    for (const [key, instance] of this.#instances) {
+      if (instance.id !== id) continue;
+      this.#instances.set(key, { ...instance, checks });
+      for (const subject of [instance.service, "state/warning", "state/critical"]) this.#changedAt.set(subject, this.#index);
+    }
+    this.wake();
   }
 
   remove(...ids: readonly string[]): void {
@@ -99,7 +152,7 @@ export class FakeConsul {
 
   /** Cuts every connection. */
   drop(): void {
-    this.#server.closeAllConnections();
+    for (const socket of this.#sockets) socket.destroy();
     this.wake();
   }
 
@@ -120,25 +173,36 @@ export class FakeConsul {
     const path = decodeURIComponent(url.pathname);
     this.questions.push({ path, query: url.searchParams, token });
     if (this.#fails(response, url.searchParams)) return;
-    const service = path.startsWith("/v1/health/service/") ? path.slice("/v1/health/service/".length) : "";
-    await this.#block(service, url.searchParams);
+    const subject = subjectOf(path);
+    await this.#block(subject, url.searchParams, response);
     if (response.destroyed || this.#fails(response, url.searchParams)) return;
     if (this.tokens !== undefined && token !== undefined && !this.tokens.has(token)) {
       response.writeHead(403, { "content-type": "text/plain" }).end("ACL not found");
       return;
     }
+    if (this.faults.isHealthDenied === true && path.startsWith("/v1/health/service/")) {
+      response.writeHead(403, { "content-type": "text/plain" }).end("Permission denied");
+      return;
+    }
     const mayRead = (this.tokens === undefined || token !== undefined) && this.faults.isFiltered !== true;
-    const body = mayRead ? this.#body(service) : service === "" ? {} : [];
+    const body = mayRead ? this.#body(subject) : subject === "" ? {} : [];
     response
       .writeHead(200, {
         "content-type": "application/json",
-        "x-consul-index": String(this.#changedAt.get(service) ?? this.#index),
+        "x-consul-index": String(this.#lastChange(subject) - (url.searchParams.has("consistent") ? 0 : (this.faults.staleIndexLag ?? 0))),
         "x-consul-knownleader": String(this.faults.isLeaderless !== true),
         "x-consul-lastcontact": "0",
-        ...(this.faults.isFiltered === true ? { "x-consul-results-filtered-by-acls": "true" } : {}),
+        ...(this.faults.isFiltered === true || this.faults.isPartlyFiltered === true ? { "x-consul-results-filtered-by-acls": "true" } : {}),
         ...(this.tokens === undefined ? {} : { "x-consul-default-acl-policy": "deny" }),
       })
       .end(JSON.stringify(body));
+  }
+
+  /** That of a service that does not exist is the whole catalog's, as with the real one. */
+  #lastChange(subject: string): number {
+    const known = this.#changedAt.get(subject);
+    if (known !== undefined) return known;
+    return subject === "nodes" || subject.startsWith("state/") ? 1 : this.#index;
   }
 
   #fails(response: http.ServerResponse, query: URLSearchParams): boolean {
@@ -150,9 +214,9 @@ export class FakeConsul {
     return true;
   }
 
-  #block(service: string, query: URLSearchParams): Promise<void> {
+  #block(service: string, query: URLSearchParams, response: http.ServerResponse): Promise<void> {
     const from = Number(query.get("index") ?? "0");
-    if (from === 0 || (this.#changedAt.get(service) ?? this.#index) > from) return Promise.resolve();
+    if (from === 0 || this.#lastChange(service) > from) return Promise.resolve();
     return new Promise((resolve) => {
       const resume = (): void => {
         clearTimeout(timer);
@@ -161,14 +225,37 @@ export class FakeConsul {
       };
       const timer = setTimeout(resume, Number.parseInt(query.get("wait") ?? "0", 10));
       this.#blocked.add(resume);
+      // Who asked has gone.
+      response.once("close", resume);
     });
   }
 
-  #body(service: string): unknown {
+  #body(subject: string): unknown {
     const instances = [...this.#instances.values()];
-    if (service === "") return Object.fromEntries(instances.map((instance) => [instance.service, instance.tags ?? []]));
-    return instances.filter((instance) => instance.service === service).map(entryOf);
+    if (subject === "nodes") return [];
+    if (subject.startsWith("state/")) {
+      return instances.flatMap(({ node = "n1", id, service, checks = [] }) =>
+        checks.filter(({ Status }) => `state/${Status}` === subject).map(({ CheckID }) => ({ Node: node, CheckID: `${id}:${CheckID}`, ServiceName: service, ServiceID: id })),
+      );
+    }
+    if (subject === "") return Object.fromEntries(instances.map((instance) => [instance.service, instance.tags ?? []]));
+    return instances.filter((instance) => instance.service === subject).map(entryOf);
   }
+}
+
+function createTlsServer({ certificate, key, clientRoot, hasHttp2 }: FakeTls, listener: http.RequestListener): https.Server {
+  const options = { cert: certificate, key, ...(clientRoot === undefined ? {} : { ca: clientRoot, requestCert: true, rejectUnauthorized: true }) };
+  if (!hasHttp2) return https.createServer(options, listener);
+  // Few streams for a connection, so that a test needs several.
+  const server = http2.createSecureServer({ ...options, settings: { maxConcurrentStreams: 20 } });
+  server.on("request", (request, response) => listener(request as unknown as http.IncomingMessage, response as unknown as http.ServerResponse & { req: http.IncomingMessage }));
+  return server as unknown as https.Server;
+}
+
+/** What a question is about: a service by its name, the list of names (`""`), `state/critical`, `nodes`. */
+function subjectOf(path: string): string {
+  for (const prefix of ["/v1/health/service/", "/v1/health/", "/v1/catalog/"]) if (path.startsWith(prefix)) return path.slice(prefix.length).replace(/^services$/, "");
+  return "";
 }
 
 /** An instance in the words of `/v1/health/service`. */
@@ -184,6 +271,10 @@ export function entryOf(instance: FakeInstance): unknown {
       Address: instance.address ?? "",
       ...(instance.port === undefined ? {} : { Port: instance.port }),
       ...(instance.ports === undefined ? {} : { Ports: instance.ports }),
+      ...(instance.taggedAddresses === undefined ? {} : { TaggedAddresses: instance.taggedAddresses }),
+      ...(instance.socketPath === undefined ? {} : { SocketPath: instance.socketPath }),
+      ...(instance.isConnectNative === undefined ? {} : { Connect: { Native: instance.isConnectNative } }),
+      ...(instance.sidecarOf === undefined ? {} : { Proxy: { DestinationServiceName: instance.sidecarOf.service, DestinationServiceID: instance.sidecarOf.id } }),
       Weights: instance.weights ?? { Passing: 1, Warning: 1 },
     },
     Checks: instance.checks ?? [],

@@ -1,6 +1,7 @@
 import { encodePem } from "../../base/x509/pem.ts";
 import { generatePrivateKey, privateKeyPem, publicKeySpki } from "../../base/x509/key.ts";
 import { randomSerial, readIssuer, signCertificate, signRootCertificate } from "../../base/x509/certificate.ts";
+import type { SubjectAlternativeName } from "../../base/x509/certificate.ts";
 import type { SecretBytes } from "../../base/secret-bytes.ts";
 
 /** A certificate with its key, as a TLS side wants them. */
@@ -16,6 +17,8 @@ export interface TestAuthority {
   readonly root: string;
   /** A leaf with this SPIFFE ID as its only name, valid from an hour ago for `lifeMs` from now (an hour unless told). */
   mint(spiffeId: string, lifeMs?: number): TestIdentity;
+  /** A leaf of a server, or of a client, of this DNS name. */
+  mintNamed(dnsName: string): TestIdentity;
 }
 
 const HOUR_MS = 3_600_000;
@@ -39,24 +42,28 @@ export function createTestAuthority(organization = "test"): TestAuthority {
   );
   const issuer = readIssuer(root, rootKey);
   if (issuer === undefined) throw new Error("the root cannot be read back");
+  const authority = issuer;
   return {
     root: encodePem("CERTIFICATE", root),
-    mint(spiffeId, lifeMs = HOUR_MS) {
-      const key = generatePrivateKey();
-      const leaf = signCertificate(
-        {
-          serial: randomSerial(),
-          subject: { organization },
-          notBeforeMs: now - HOUR_MS,
-          notAfterMs: Date.now() + lifeMs,
-          spki: publicKeySpki(key),
-          names: [{ type: "uri", value: spiffeId }],
-          keyUsage: ["digitalSignature"],
-          extendedKeyUsage: ["serverAuth", "clientAuth"],
-        },
-        issuer,
-      );
-      return { certificateChain: encodePem("CERTIFICATE", leaf), privateKey: privateKeyPem(key) };
-    },
+    mint: (spiffeId, lifeMs) => mint({ type: "uri", value: spiffeId }, lifeMs),
+    mintNamed: (dnsName) => mint({ type: "dns", value: dnsName }),
   };
+
+  function mint(name: SubjectAlternativeName, lifeMs = HOUR_MS): TestIdentity {
+    const key = generatePrivateKey();
+    const leaf = signCertificate(
+      {
+        serial: randomSerial(),
+        subject: { organization },
+        notBeforeMs: now - HOUR_MS,
+        notAfterMs: Date.now() + lifeMs,
+        spki: publicKeySpki(key),
+        names: [name],
+        keyUsage: ["digitalSignature"],
+        extendedKeyUsage: ["serverAuth", "clientAuth"],
+      },
+      authority,
+    );
+    return { certificateChain: encodePem("CERTIFICATE", leaf), privateKey: privateKeyPem(key) };
+  }
 }

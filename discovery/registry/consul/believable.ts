@@ -8,7 +8,7 @@ export interface Observation {
   readonly isFiltered: boolean;
   /** Rights are denied by default, and the question carried no token. */
   readonly isAnonymousUnderDeny: boolean;
-  /** The answer's index is lower than one that was seen: the server's data is not what it was. */
+  /** An index is lower than one that was seen: the data is not what it was, unless a leader says otherwise. */
   readonly isReset: boolean;
   /** It comes from a consistent read. */
   readonly isConfirmed: boolean;
@@ -45,8 +45,9 @@ export function judgeAnswer(before: Pick<Observation, "members" | "isFiltered"> 
     return { kind: "keep", code: "MESH_REGISTRY_DENIED", message: `the token lost rights: consul leaves out ${lost} of ${known.size} or more` };
   }
   if (lost * 2 <= known.size) return { kind: "take" };
+  if (!next.isConfirmed) return { kind: "confirm" };
   if (next.isReset) {
     return { kind: "keep", code: "MESH_REGISTRY_SHRUNK", message: `consul's data was reset: that ${lost} of ${known.size} are gone is not believed yet` };
   }
-  return next.isConfirmed ? { kind: "take" } : { kind: "confirm" };
+  return { kind: "take" };
 }

@@ -1,40 +1,42 @@
 import { EventEmitter } from "node:events";
-import http from "node:http";
-import https from "node:https";
-import Consul from "consul";
-import type { z } from "zod";
+import type http from "node:http";
+import type Consul from "consul";
+import { z } from "zod";
 import { CodedError } from "../../../base/coded-error.ts";
 import type { SecretBytes } from "../../../base/secret-bytes.ts";
-import { type ConsulEntry, configAnswerSchema, healthAnswerSchema, servicesAnswerSchema } from "./entry.ts";
+import { openConnection } from "./connection.ts";
+import type { ConnectionOptions } from "./connection.ts";
+import { type ConsulEntry, configAnswerSchema, healthAnswerSchema, servicesAnswerSchema, stateAnswerSchema } from "./entry.ts";
+import type { ConsulCheckPlace } from "./entry.ts";
 import { consulFailure, failureOfStatus, failureOfTransport } from "./failure.ts";
 
-/** How to reach a Consul agent. Roots, certificate and key are PEM. */
-export interface ConsulEndpoint {
-  /** `http://HOST:PORT`, `https://HOST:PORT` or `unix:///PATH`. */
-  readonly address: string;
-  readonly ca?: string;
-  readonly certificate?: string;
-  readonly key?: SecretBytes;
-  /** Name in the agent's certificate, where it is not that of the address. */
-  readonly serverName?: string;
-  /** Sockets at a time; the rest waits. */
-  readonly maxConnections: number;
+/** How to reach a Consul cluster. */
+export interface ConsulEndpoint extends ConnectionOptions {
+  /** Other agents of the same cluster, asked in turn when one does not answer. */
+  readonly otherAddresses?: readonly string[] | undefined;
+  /** Answer stale reads out of the agent's own cache, which it keeps by streaming (`?cached`). */
+  readonly usesAgentCache?: boolean;
+  /** Of Consul Enterprise. */
+  readonly partition?: string | undefined;
+  readonly consulNamespace?: string | undefined;
 }
 
 export interface ConsulQuery {
   readonly datacenter?: string | undefined;
   readonly token?: SecretBytes | undefined;
-  /** Answer only when there is something newer, or after `waitMs`; 0: at once. */
+  /** What the answer before had; 0 for none. */
   readonly index: bigint;
+  /** How long Consul may wait for something newer than the index; 0: it answers at once. */
   readonly waitMs: number;
   /** `stale`: any server may answer; `consistent`: the leader, after it has asked its followers. */
   readonly mode: "stale" | "consistent";
   readonly signal: AbortSignal;
 }
 
-/** An answer with what Consul says about it in headers. */
+/** What Consul says about an answer in headers. */
 export interface ConsulAnswer<T> {
-  readonly body: T;
+  /** Undefined: the same as in the answer that had `query.index`. */
+  readonly body: T | undefined;
   /** At least 1. */
   readonly index: bigint;
   readonly isLeaderKnown: boolean;
@@ -44,30 +46,43 @@ export interface ConsulAnswer<T> {
   readonly defaultPolicy: string;
 }
 
-/** The two questions that the registry asks, and the import's. Rejects with a CodedError `MESH_REGISTRY_…`. */
+/** The questions that the registry asks, and the import's. Each rejects with a CodedError `MESH_REGISTRY_…`. */
 export interface ConsulClient {
   services(query: ConsulQuery): Promise<ConsulAnswer<readonly string[]>>;
   health(service: string, query: ConsulQuery): Promise<ConsulAnswer<readonly ConsulEntry[]>>;
+  /** All checks of the cluster that are in this state. */
+  checks(state: "warning" | "critical", query: ConsulQuery): Promise<ConsulAnswer<readonly ConsulCheckPlace[]>>;
+  /** When a node was registered, changed or removed; which one is not told. */
+  nodes(query: ConsulQuery): Promise<ConsulAnswer<unknown>>;
   /** All config entries of a kind, as they are; undefined where Consul does not know the kind. */
   configEntries(kind: string, query: ConsulQuery): Promise<ConsulAnswer<readonly unknown[]> | undefined>;
+  /** How many questions may wait for a change at a time. */
+  capacity(): number;
   close(): void;
 }
 
-/** What the library takes and hands on beyond what its types tell. */
+/** What the package takes and hands on beyond what its types tell. */
 interface LibraryOptions {
   readonly ctx: AnswerContext;
   readonly dc?: string;
   readonly token?: string;
-  readonly index: string;
-  readonly wait: string;
+  readonly index?: string;
+  readonly wait?: string;
   readonly stale: boolean;
   readonly consistent: boolean;
   readonly timeout: number;
 }
 
-/** Tells the library to give headers as well, and to abort on `cancel`. */
+/** Tells the package to give headers as well, and to abort on `cancel`. */
 export class AnswerContext extends EventEmitter {
   readonly includeResponse = true;
+  /** Sent beside what the package knows. */
+  readonly parameters: readonly (readonly [string, string])[];
+
+  constructor(parameters: readonly (readonly [string, string])[] = []) {
+    super();
+    this.parameters = parameters;
+  }
 }
 
 /** What Consul answers, with status 500, about a kind that it does not know. */
@@ -103,64 +118,87 @@ function listConfigEntries(consul: Consul, kind: string, { ctx, dc, token, consi
 
 /** Time for an answer that Consul has: connecting, a busy server, a slow line. */
 export const ANSWER_MARGIN_MS = 15_000;
-
-/** The library over sockets of its own, which whoever opened it destroys. */
-export function openLibrary(endpoint: ConsulEndpoint): { readonly consul: Consul; readonly sockets: http.Agent } {
-  const unixPath = endpoint.address.startsWith("unix://") ? endpoint.address.slice("unix://".length) : undefined;
-  const baseUrl = new URL("/v1", unixPath === undefined ? endpoint.address : "http://localhost");
-  const limits = { keepAlive: true, maxSockets: endpoint.maxConnections, scheduling: "lifo" } as const;
-  const sockets = baseUrl.protocol === "https:" ? new https.Agent(limits) : new http.Agent(limits);
-  const options = {
-    baseUrl,
-    agent: sockets,
-    ...(unixPath === undefined ? {} : { socketPath: unixPath }),
-    ...(endpoint.ca === undefined ? {} : { ca: endpoint.ca }),
-    ...(endpoint.certificate === undefined ? {} : { cert: endpoint.certificate }),
-    ...(endpoint.key === undefined ? {} : { key: endpoint.key.revealText() }),
-    ...(endpoint.serverName === undefined ? {} : { servername: endpoint.serverName }),
-  };
-  return { consul: new Consul(options), sockets };
-}
+/** Matches no node: the index of the answer is all that is wanted. */
+const NO_NODE = 'Node == ""';
 
 /** A client over the `consul` package, whose own watch knows neither jitter nor a reset after errors. */
 export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
-  const { consul, sockets } = openLibrary(endpoint);
+  const { otherAddresses = [], partition, consulNamespace } = endpoint;
+  const connections = [endpoint.address, ...otherAddresses].map((address) => openConnection({ ...endpoint, address }));
+  let current = 0;
+  for (const { library } of connections) (library as unknown as ExtensibleLibrary)._ext("onRequest", addParameters);
+  const common: [string, string][] = [
+    ...(partition === undefined ? [] : [["partition", partition] as [string, string]]),
+    ...(consulNamespace === undefined ? [] : [["ns", consulNamespace] as [string, string]]),
+  ];
+
+  // Consul refuses it beside `consistent`.
+  const cached: [string, string][] = endpoint.usesAgentCache === true ? [["cached", ""]] : [];
+
+  /** Asks the agent that answered last; one that fails makes way for the next. */
+  async function ask<T>(query: ConsulQuery, schema: z.ZodType<T>, call: (library: Consul, options: LibraryOptions) => Promise<unknown>, extra: [string, string][] = []): Promise<ConsulAnswer<T>> {
+    const asked = current;
+    const connection = connections[asked];
+    if (connection === undefined) throw consulFailure("MESH_REGISTRY_MISCONFIGURED", "no agent is configured");
+    const context = new AnswerContext([...common, ...extra]);
+    const cancel = (): unknown => context.emit("cancel");
+    query.signal.throwIfAborted();
+    query.signal.addEventListener("abort", cancel, { once: true });
+    try {
+      const [response, body] = (await call(connection.library, optionsOf(query, context))) as [http.IncomingMessage, unknown];
+      return readAnswer(response, body, schema, query.index);
+    } catch (thrown) {
+      const failure = failureOf(thrown);
+      const { code } = failure;
+      if (code === "MESH_REGISTRY_THROTTLED") connection.throttled();
+      const isAgentsOwn = code === "MESH_REGISTRY_UNREACHABLE" || code === "MESH_REGISTRY_UNAVAILABLE" || code === "MESH_REGISTRY_THROTTLED";
+      if (isAgentsOwn && !query.signal.aborted && asked === current) current = (asked + 1) % connections.length;
+      throw failure;
+    } finally {
+      query.signal.removeEventListener("abort", cancel);
+    }
+  }
 
   return {
     async services(query) {
-      const answer = await ask(query, servicesAnswerSchema, (options) => consul.catalog.service.list(options));
-      return { ...answer, body: Object.keys(answer.body).sort() };
+      const { body, ...told } = await ask(query, servicesAnswerSchema, (library, options) => library.catalog.service.list(options));
+      return { ...told, body: body === undefined ? undefined : Object.keys(body).sort() };
     },
-    health: (service, query) => ask(query, healthAnswerSchema, (options) => consul.health.service({ service, ...options })),
+    health: (service, query) => ask(query, healthAnswerSchema, (library, options) => library.health.service({ service, ...options }), query.mode === "stale" ? cached : []),
+    checks: (state, query) => ask(query, stateAnswerSchema, (library, options) => library.health.state({ state, ...options })),
+    nodes: (query) => ask(query, z.unknown(), (library, options) => library.catalog.node.list(options), [["filter", NO_NODE]]),
+    capacity: () => connections[current]?.capacity() ?? 1,
+    close() {
+      for (const connection of connections) connection.close();
+    },
     async configEntries(kind, query) {
       try {
-        return await ask(query, configAnswerSchema, (options) => listConfigEntries(consul, kind, options));
+        return await ask(query, configAnswerSchema, (library, options) => listConfigEntries(library, kind, options));
       } catch (failure) {
         if (failure instanceof CodedError && failure.message.includes(UNKNOWN_KIND)) return undefined;
         throw failure;
       }
     },
-    close: () => sockets.destroy(),
   };
 }
 
-async function ask<T>(
-  query: ConsulQuery,
-  schema: z.ZodType<T>,
-  call: (options: LibraryOptions) => Promise<unknown>,
-): Promise<ConsulAnswer<T>> {
-  const context = new AnswerContext();
-  const cancel = (): unknown => context.emit("cancel");
-  query.signal.throwIfAborted();
-  query.signal.addEventListener("abort", cancel, { once: true });
-  try {
-    const [response, body] = (await call(optionsOf(query, context))) as [http.IncomingMessage, unknown];
-    return readAnswer(response, body, schema);
-  } catch (thrown) {
-    throw failureOf(thrown);
-  } finally {
-    query.signal.removeEventListener("abort", cancel);
+/** The package's hook before a request is executed. */
+interface ExtensibleLibrary {
+  _ext(event: "onRequest", extension: (request: PreparedRequest, next: () => void) => void): void;
+}
+
+interface PreparedRequest {
+  readonly ctx?: unknown;
+  readonly req: { path: string };
+}
+
+/** Its options know neither `cached` nor `ns`. */
+function addParameters(request: PreparedRequest, next: () => void): void {
+  const { ctx, req } = request;
+  if (ctx instanceof AnswerContext) {
+    for (const [name, value] of ctx.parameters) req.path += `${req.path.includes("?") ? "&" : "?"}${name}=${encodeURIComponent(value)}`;
   }
+  next();
 }
 
 function optionsOf({ datacenter, token, index, waitMs, mode }: ConsulQuery, ctx: AnswerContext): LibraryOptions {
@@ -168,8 +206,7 @@ function optionsOf({ datacenter, token, index, waitMs, mode }: ConsulQuery, ctx:
     ctx,
     ...(datacenter === undefined ? {} : { dc: datacenter }),
     ...(token === undefined ? {} : { token: token.revealText() }),
-    index: String(index),
-    wait: `${waitMs}ms`,
+    ...(index > 0n && waitMs > 0 ? { index: String(index), wait: `${waitMs}ms` } : {}),
     stale: mode === "stale",
     consistent: mode === "consistent",
     // Consul adds up to a sixteenth to the wait, so that watches do not wake in step.
@@ -177,24 +214,24 @@ function optionsOf({ datacenter, token, index, waitMs, mode }: ConsulQuery, ctx:
   };
 }
 
-function readAnswer<T>(response: http.IncomingMessage, body: unknown, schema: z.ZodType<T>): ConsulAnswer<T> {
+function readAnswer<T>(response: http.IncomingMessage, body: unknown, schema: z.ZodType<T>, known: bigint): ConsulAnswer<T> {
   const header = (name: string): string => String(response.headers[name] ?? "");
-  const parsed = schema.safeParse(body);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    const where = issue === undefined ? "" : ` at ${issue.path.join(".")}: ${issue.message}`;
-    throw consulFailure("MESH_REGISTRY_MALFORMED", `consul's answer is not understood${where}`);
-  }
-  const index = /^\d+$/.test(header("x-consul-index")) ? BigInt(header("x-consul-index")) : 0n;
-  return {
-    body: parsed.data,
+  const told = /^\d+$/.test(header("x-consul-index")) ? BigInt(header("x-consul-index")) : 0n;
+  const answer = {
     // An index of 0 would make every query return at once.
-    index: index < 1n ? 1n : index,
+    index: told < 1n ? 1n : told,
     // Answers out of the agent's own stream say "no leader" whatever is true.
     isLeaderKnown: header("x-consul-knownleader") !== "false" || header("x-consul-query-backend") === "streaming",
     isFiltered: header("x-consul-results-filtered-by-acls") === "true",
     defaultPolicy: header("x-consul-default-acl-policy"),
   };
+  // The index tells of every change but of one: that of what the token may read.
+  if (told > 0n && told === known && !answer.isFiltered) return { ...answer, body: undefined };
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return { ...answer, body: parsed.data };
+  const [issue] = parsed.error.issues;
+  const where = issue === undefined ? "" : ` at ${issue.path.join(".")}: ${issue.message}`;
+  throw consulFailure("MESH_REGISTRY_MALFORMED", `consul's answer is not understood${where}`);
 }
 
 /** What the library's rejection means. */

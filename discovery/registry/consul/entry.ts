@@ -24,11 +24,14 @@ const entrySchema = z.object({
     Tags: z.array(z.string()).nullish().transform((value) => value ?? []),
     Meta: texts,
     Address: z.string().default(""),
-    TaggedAddresses: z.record(z.string(), z.object({ Address: z.string() })).nullish().transform((value) => value ?? {}),
+    TaggedAddresses: z.record(z.string(), z.object({ Address: z.string(), Port: portNumber.default(0) })).nullish().transform((value) => value ?? {}),
     Port: portNumber.default(0),
     /** Since 1.22; `Port` is the default one of them. */
     Ports: z.array(z.object({ Name: z.string().default(""), Port: portNumber, Default: z.boolean().default(false) })).nullish().transform((value) => value ?? []),
     SocketPath: z.string().default(""),
+    Connect: z.object({ Native: z.boolean().default(false) }).nullish(),
+    /** Of a sidecar: whose it is. */
+    Proxy: z.object({ DestinationServiceName: z.string().default(""), DestinationServiceID: z.string().default("") }).nullish(),
     Weights: z.object({ Passing: z.number().default(1), Warning: z.number().default(1) }).nullish(),
     Namespace: z.string().default(""),
     Locality: locality,
@@ -49,3 +52,10 @@ export const servicesAnswerSchema = z.record(z.string(), z.array(z.string()).nul
 
 /** `/v1/config/KIND`: the import judges the entries itself. */
 export const configAnswerSchema = z.array(z.unknown());
+
+/** What is read of a check of `/v1/health/state/STATE`: whose it is. That of a node names no service. */
+const checkPlaceSchema = z.object({ Node: z.string(), CheckID: z.string().default(""), ServiceName: z.string().default(""), ServiceID: z.string().default("") });
+
+export type ConsulCheckPlace = z.output<typeof checkPlaceSchema>;
+
+export const stateAnswerSchema = z.array(checkPlaceSchema);

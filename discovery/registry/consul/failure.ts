@@ -21,8 +21,8 @@ const hints: Readonly<Record<ConsulFailureCode, string>> = {
   MESH_REGISTRY_UNREACHABLE: "is the Consul agent up, and is its address and TLS configuration right?",
   MESH_REGISTRY_UNAVAILABLE: "does the Consul cluster have a leader? `consul operator raft list-peers`",
   MESH_REGISTRY_DENIED: "the token needs service:read and node:read for the services that the mesh shall see",
-  MESH_REGISTRY_THROTTLED: "raise limits.http_max_conns_per_client of the Consul agent, or lower the registry's maxConnections",
-  MESH_REGISTRY_MISCONFIGURED: "is the datacenter spelled as `consul catalog datacenters` prints it?",
+  MESH_REGISTRY_THROTTLED: "give an https:// address, raise limits.http_max_conns_per_client of the Consul agent, or lower the registry's maxConnections",
+  MESH_REGISTRY_MISCONFIGURED: "is the datacenter spelled as `consul catalog datacenters` prints it? namespaces and partitions are of Consul Enterprise alone",
   MESH_REGISTRY_MALFORMED: "is this address really a Consul agent's HTTP API?",
   MESH_REGISTRY_SHRUNK: "the last good content stays in force until a leader confirms the new one",
 };

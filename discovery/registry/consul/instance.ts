@@ -17,12 +17,13 @@ export interface InstanceSettings {
 export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, notes: Set<string>): Workload | undefined {
   const { Node: node, Service: service } = entry;
   const object = [node.Datacenter, node.Partition, service.Namespace, node.Node, service.ID].filter((part) => part !== "").join("/");
-  const address = addressOf(entry, settings.addressTag);
+  const tagged = service.TaggedAddresses[settings.addressTag];
+  const address = addressOf(entry, tagged?.Address ?? "");
   if (service.SocketPath !== "") {
     notes.add(`${object} listens on a unix socket, which only its own host can reach`);
     return undefined;
   }
-  const ports = portsOf(entry);
+  const ports = portsOf(entry, tagged?.Port ?? 0);
   if (address === "" || Object.keys(ports).length === 0) {
     notes.add(`${object} has no ${address === "" ? "address" : "port"}`);
     return undefined;
@@ -57,17 +58,17 @@ export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, no
   };
 }
 
-/** Port names to numbers; the one port of an instance that names none has the empty name. */
-function portsOf({ Service: service }: ConsulEntry): Record<string, number> {
+/** Port names to numbers; the one port of an instance that names none has the empty name, and may be another one at a tagged address. */
+function portsOf({ Service: service }: ConsulEntry, taggedPort: number): Record<string, number> {
   const named = service.Ports.filter(({ Port }) => Port > 0).map(({ Name, Port }) => [Name, Port] as const);
   if (named.length > 0) return Object.fromEntries(named);
-  return service.Port > 0 ? { "": service.Port } : {};
+  const port = taggedPort > 0 ? taggedPort : service.Port;
+  return port > 0 ? { "": port } : {};
 }
 
 /** What the registry was told to prefer, then the service's own, then the node's; a host name stays one. */
-function addressOf({ Node: node, Service: service }: ConsulEntry, tag: string): string {
-  const tagged = tag === "" ? undefined : service.TaggedAddresses[tag]?.Address;
-  const address = [tagged, service.Address, node.Address].find((candidate) => candidate !== undefined && candidate !== "") ?? "";
+function addressOf({ Node: node, Service: service }: ConsulEntry, tagged: string): string {
+  const address = [tagged, service.Address, node.Address].find((candidate) => candidate !== "") ?? "";
   return familyOf(address) === undefined ? address.toLowerCase().replace(/\.$/, "") : address;
 }
 

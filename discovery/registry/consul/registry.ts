@@ -1,17 +1,26 @@
 import type { Clock } from "../../../base/clock.ts";
 import { SourceCollection } from "../../../base/collection.ts";
 import type { CodedError } from "../../../base/coded-error.ts";
-import type { SecretBytes } from "../../../base/secret-bytes.ts";
+import { RegistryActivity } from "../activity.ts";
+import { withStaleHealth } from "../last-good.ts";
 import type { Registry, RegistryFailure, RegistryService } from "../registry.ts";
 import { createConsulClient } from "./client.ts";
 import type { ConsulClient, ConsulEndpoint } from "./client.ts";
 import type { ConsulEntry } from "./entry.ts";
+import { followHints } from "./hints.ts";
+import { Pulse } from "./pulse.ts";
+import { Schedule } from "./schedule.ts";
+import type { Place, SchedulePacing } from "./schedule.ts";
 import { buildConsulService, isServiceName } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
-import { Slots } from "./slots.ts";
+import { Sidecars } from "./sidecars.ts";
+import { describeReading } from "./status.ts";
 import { followTokenFile } from "./token-file.ts";
+import { consulFailure } from "./failure.ts";
 import { followQuery } from "./watch.ts";
 import type { WatchPacing } from "./watch.ts";
+
+export type ConsulPacing = WatchPacing & SchedulePacing;
 
 export interface ConsulRegistryOptions extends Omit<ConsulEndpoint, "maxConnections">, Partial<Pick<ConsulEndpoint, "maxConnections">> {
   /** As configured, unique in the mesh. */
@@ -21,12 +30,14 @@ export interface ConsulRegistryOptions extends Omit<ConsulEndpoint, "maxConnecti
   readonly meshDomain: string;
   readonly datacenter?: string | undefined;
   readonly tokenFile?: string | undefined;
-  readonly addressTag?: string;
-  readonly network?: string;
+  readonly addressTag?: string | undefined;
+  readonly network?: string | undefined;
   readonly dnsDomain?: string;
   readonly ignoredSources?: readonly string[];
-  readonly ignoredServices?: readonly string[];
-  readonly pacing?: Partial<WatchPacing>;
+  readonly ignoredServices?: readonly string[] | undefined;
+  /** How old content may be whose health is believed; without end where absent. Milliseconds. */
+  readonly maxAgeMs?: number | undefined;
+  readonly pacing?: Partial<ConsulPacing>;
   readonly clock: Clock;
   /** Called once, when the first complete content is published. */
   readonly onSynced?: () => void;
@@ -43,21 +54,34 @@ export const CONSUL_DEFAULTS = {
   /** Consul's own servers. */
   ignoredServices: ["consul"],
   pacing: {
-    // A question that was asked right before a reset of Consul's data is lost until its wait is over.
+    // Below the minute after which whatever is between may give up; longer only where there are thousands.
     waitMs: 55_000,
-    contendedWaitMs: 2_000,
+    maxWaitMs: 300_000,
     intervalMs: 1_000,
+    maxQuick: 32,
+    // About a seventh of one of Consul's cores, and only after something was registered.
+    sweepPerSecond: 500,
+    slowPassMs: 300_000,
     // Agents register again within a minute (anti-entropy), or two in a cluster of thousands.
     resetHoldMs: 120_000,
     backoff: { baseMs: 500, maxMs: 30_000 },
   },
 } as const;
 
+const NO_LEADER = consulFailure("MESH_REGISTRY_UNAVAILABLE", "consul has no leader: what it says may be old, and losses are not believed");
+
+/** The list of 10,000 names costs Consul 140 ms; asked for at this pace it takes a fifteenth of a core. */
+const LIST_MS_PER_ENTRY = 0.2;
+
+/** What points at changes says little, and is worth asking for often. */
+const HINT_MS = 200;
+
 /** Failures that pass without anybody doing anything about the registry. */
 const TRANSIENT: ReadonlySet<string> = new Set(["MESH_REGISTRY_UNREACHABLE", "MESH_REGISTRY_UNAVAILABLE", "MESH_REGISTRY_THROTTLED"]);
 
 interface ServiceWatch {
   readonly abort: AbortController;
+  readonly place: Place;
   readonly finished: Promise<void>;
   failure: RegistryFailure | undefined;
   hasAnswered: boolean;
@@ -65,113 +89,240 @@ interface ServiceWatch {
 }
 
 /**
- * Reads a datacenter of Consul: one blocking query for the names of services,
- * and one per service for its instances and their health.
+ * Reads a datacenter of Consul: one question for the names of services, and one
+ * per service for its instances and their health. They wait at Consul for what
+ * changes, as long as it gives enough connections.
  */
 export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   const { name, clock } = options;
-  const maxConnections = options.maxConnections ?? CONSUL_DEFAULTS.maxConnections;
-  const pacing: WatchPacing = { ...CONSUL_DEFAULTS.pacing, ...options.pacing };
+  const pacing: ConsulPacing = { ...CONSUL_DEFAULTS.pacing, ...options.pacing };
   const settings: ServiceSettings = {
     registry: name,
     namespace: options.namespace,
     meshDomain: options.meshDomain,
     datacenter: options.datacenter,
+    partition: options.partition,
+    consulNamespace: options.consulNamespace,
     addressTag: options.addressTag ?? "",
     network: options.network ?? "",
     dnsDomain: options.dnsDomain ?? CONSUL_DEFAULTS.dnsDomain,
     ignoredSources: options.ignoredSources ?? CONSUL_DEFAULTS.ignoredSources,
   };
-  const client = options.client ?? createConsulClient({ ...options, maxConnections });
-  const token: () => Promise<SecretBytes | undefined> = options.tokenFile === undefined ? () => Promise.resolve(undefined) : followTokenFile(options.tokenFile);
+  const client = options.client ?? createConsulClient({ ...options, maxConnections: options.maxConnections ?? CONSUL_DEFAULTS.maxConnections });
+  const activity = new RegistryActivity();
+  const pulse = new Pulse();
+  const token = options.tokenFile === undefined ? () => Promise.resolve(undefined) : followTokenFile(options.tokenFile);
+  const shared = { datacenter: options.datacenter, token, clock, pacing, activity };
+  const schedule = new Schedule(() => client.capacity(), clock, pacing);
   const services = new SourceCollection<RegistryService>();
   const ignoredServices = new Set(options.ignoredServices ?? CONSUL_DEFAULTS.ignoredServices);
-  // One place is for the list of names, which never waits behind the services.
-  const slots = new Slots(Math.max(1, maxConnections - 1));
   const watches = new Map<string, ServiceWatch>();
-  /** What was read before the first complete content; undefined once that is published. */
-  let staged: Map<string, RegistryService> | undefined = new Map();
+  const sidecars = new Sidecars();
+  /** What is read, before what others say about it. */
+  const built = new Map<string, RegistryService>();
+  const unanswered = new Set<string>();
+  let isPublished = false;
+  let list: { readonly finished: Promise<void> } | undefined;
   let listFailure: RegistryFailure | undefined;
   let listConfirmedAt: number | undefined;
+  /** It answers, out of what a server had when there was a leader. */
+  let leaderless: RegistryFailure | undefined;
+  let isListFiltered = false;
+  /** What it says is older than may be believed. */
+  let isOld = false;
+  let cancelAging: (() => void) | undefined;
   let skipped: readonly string[] = [];
+  let hints: { readonly abort: AbortController; readonly finished: Promise<void> } | undefined;
   const closing = new AbortController();
-  let list: Promise<void> | undefined;
 
-  function takeNames(all: readonly string[]): void {
-    listConfirmedAt = clock.now();
+  /** Gives whether services came or went. */
+  function takeNames(all: readonly string[]): boolean {
     const names = all.filter((service) => !ignoredServices.has(service));
     const wanted = new Set(names.filter(isServiceName));
     skipped = names.filter((service) => !wanted.has(service));
-    for (const [service, watch] of watches) {
-      if (wanted.has(service)) continue;
-      watch.abort.abort();
-      watches.delete(service);
-      staged?.delete(service);
-      services.apply([[service, undefined]]);
-    }
-    for (const service of wanted) if (!watches.has(service)) watches.set(service, watchService(service));
-    publishFirst();
+    const gone = [...watches.keys()].filter((service) => !wanted.has(service));
+    const added = [...wanted].filter((service) => !watches.has(service));
+    for (const service of gone) forget(service);
+    for (const service of added) watches.set(service, watchService(service));
+    schedule.stir();
+    return gone.length + added.length > 0;
+  }
+
+  function forget(service: string): void {
+    const watch = watches.get(service);
+    watches.delete(service);
+    unanswered.delete(service);
+    watch?.abort.abort();
+    if (watch !== undefined) schedule.leave(watch.place);
+    built.delete(service);
+    publish([service, ...sidecars.set(service, [])]);
   }
 
   function watchService(service: string): ServiceWatch {
     const abort = new AbortController();
-    const watch: ServiceWatch = {
-      abort,
-      failure: undefined,
-      hasAnswered: false,
-      confirmedAt: clock.now(),
-      finished: Promise.resolve().then(() =>
-        followQuery(
-          {
-            ask: (query) => client.health(service, query),
-            membersOf: (entries) => entries.map(memberOf),
-            datacenter: options.datacenter,
-            token,
-            slots,
-            clock,
-            pacing,
-            onContent(entries) {
-              if (abort.signal.aborted) return;
-              watch.confirmedAt = clock.now();
-              takeInstances(service, watch, entries);
-            },
-            onFailure(failure) {
-              watch.failure = failureOf(failure, watch.failure);
-              // One service that may not be read does not hold the others back; a Consul that is away does.
-              if (failure !== undefined && !TRANSIENT.has(failure.code)) watch.hasAnswered = true;
-              publishFirst();
-            },
+    const place = schedule.join();
+    unanswered.add(service);
+    const ends = AbortSignal.any([abort.signal, closing.signal]);
+    const follow = (): Promise<void> =>
+      followQuery(
+        {
+          ...shared,
+          pulse,
+          ask: (query) => client.health(service, query),
+          membersOf: (entries: readonly ConsulEntry[]) => entries.map(memberOf),
+          turn: (isFirst, signal) => schedule.turn(place, isFirst, signal),
+          onContent(entries, { isLeaderKnown }) {
+            if (abort.signal.aborted) return false;
+            if (isLeaderKnown) watch.confirmedAt = clock.now();
+            const hasChanged = entries !== undefined && takeInstances(service, entries);
+            answered(service, watch);
+            return hasChanged;
           },
-          AbortSignal.any([abort.signal, closing.signal]),
-        ),
-      ),
-    };
+          onFailure(failure) {
+            watch.failure = failureOf(failure, watch.failure);
+            // Consul may have refused connections: there are fewer now.
+            judgeHints();
+            // One service that may not be read does not hold the others back; a Consul that is away does.
+            if (failure !== undefined && !TRANSIENT.has(failure.code)) answered(service, watch);
+          },
+        },
+        ends,
+      );
+    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, confirmedAt: clock.now(), finished: Promise.resolve().then(follow) };
     return watch;
   }
 
-  function takeInstances(service: string, watch: ServiceWatch, entries: readonly ConsulEntry[]): void {
+  /** Gives whether the content changed. */
+  function takeInstances(service: string, entries: readonly ConsulEntry[]): boolean {
+    const next = buildConsulService(service, entries, settings);
+    if (next === undefined) built.delete(service);
+    else built.set(service, next);
+    return publish([service, ...sidecars.set(service, entries)]);
+  }
+
+  function answered(service: string, watch: ServiceWatch): void {
+    if (watch.hasAnswered || watch.abort.signal.aborted) return;
     watch.hasAnswered = true;
-    const built = buildConsulService(service, entries, settings);
-    if (staged === undefined) services.apply([[service, built]]);
-    else if (built === undefined) staged.delete(service);
-    else staged.set(service, built);
+    unanswered.delete(service);
     publishFirst();
+  }
+
+  function publish(names: readonly string[]): boolean {
+    if (!isPublished) return true;
+    const before = names.map((service) => services.get(service));
+    services.apply(names.map((service) => [service, contentOf(service)] as const));
+    return names.some((service, at) => services.get(service) !== before[at]);
+  }
+
+  function contentOf(service: string): RegistryService | undefined {
+    const own = built.get(service);
+    if (own === undefined) return undefined;
+    const told = sidecars.describe(service, own);
+    return isOld ? withStaleHealth(told) : told;
+  }
+
+  /** A Consul with a leader has spoken. */
+  function confirmed(): void {
+    listConfirmedAt = clock.now();
+    setOld(false);
+    cancelAging?.();
+    const { maxAgeMs } = options;
+    if (maxAgeMs !== undefined && !closing.signal.aborted) cancelAging = clock.after(maxAgeMs, () => setOld(true));
+  }
+
+  function setOld(next: boolean): void {
+    if (isOld === next) return;
+    isOld = next;
+    publish([...built.keys()]);
   }
 
   /** Publishes the first content as a whole: no half states. */
   function publishFirst(): void {
-    if (staged === undefined || listConfirmedAt === undefined) return;
-    if ([...watches.values()].some(({ hasAnswered }) => !hasAnswered)) return;
-    const first = staged;
-    staged = undefined;
-    services.replaceAll(first);
+    if (isPublished || listConfirmedAt === undefined || unanswered.size > 0) return;
+    isPublished = true;
+    services.apply([...built.keys()].map((service) => [service, contentOf(service)] as const));
     options.onSynced?.();
+  }
+
+  /** Where there are too many services for a question each, something has to point at those that changed. */
+  function judgeHints(): void {
+    if (schedule.isCrowded === (hints !== undefined)) return;
+    if (hints !== undefined) {
+      hints.abort.abort();
+      hints = undefined;
+      return;
+    }
+    const abort = new AbortController();
+    const finished = followHints(
+      {
+        client,
+        shared: { ...shared, pulse },
+        waitMs: pacing.waitMs,
+        intervalMs: (entries) => Math.max(Math.min(HINT_MS, pacing.intervalMs), Math.round(entries * LIST_MS_PER_ENTRY)),
+        onService(service) {
+          const watch = watches.get(service);
+          if (watch !== undefined) schedule.hurry(watch.place);
+        },
+        onNode(node) {
+          const part = `/${node}/`;
+          for (const [service, { backends }] of built) {
+            const watch = watches.get(service);
+            if (watch !== undefined && backends.kind === "explicit" && backends.workloads.some(({ key }) => key.includes(part))) schedule.hurry(watch.place);
+          }
+        },
+        onNodes: () => schedule.stir(),
+      },
+      AbortSignal.any([abort.signal, closing.signal]),
+    );
+    hints = { abort, finished };
+  }
+
+  function paceOf(entries: number): number {
+    return Math.max(pacing.intervalMs, Math.round(entries * LIST_MS_PER_ENTRY));
   }
 
   function failureOf(failure: CodedError | undefined, before: RegistryFailure | undefined): RegistryFailure | undefined {
     if (failure === undefined) return undefined;
     const { code, message, hint } = failure;
     return { code, message, ...(hint === undefined ? {} : { hint }), since: before?.since ?? clock.now() };
+  }
+
+  function followList(): Promise<void> {
+    const never = new AbortController().signal;
+    return followQuery(
+      {
+        ...shared,
+        pacing: { ...pacing, intervalMs: () => paceOf(watches.size) },
+        ask: async (query) => {
+          const answer = await client.services(query);
+          isListFiltered = answer.isFiltered;
+          return answer;
+        },
+        membersOf: (names: readonly string[]) => names,
+        turn: async (isFirst) => ({ waitMs: isFirst ? 0 : pacing.waitMs, signal: never, release() {} }),
+        onContent(names, { isLeaderKnown }) {
+          if (isLeaderKnown) confirmed();
+          leaderless = isLeaderKnown ? undefined : failureOf(NO_LEADER, leaderless);
+          listConfirmedAt ??= clock.now();
+          const hasChanged = names !== undefined && takeNames(names);
+          judgeHints();
+          publishFirst();
+          return hasChanged;
+        },
+        onFailure(failure) {
+          listFailure = failureOf(failure, listFailure);
+          if (failure !== undefined && TRANSIENT.has(failure.code)) pulse.stop();
+          else if (pulse.recovery !== undefined) {
+            pulse.beat();
+            // What hangs on a line that died in silence does not know it yet.
+            schedule.restart();
+          }
+        },
+        // A question that waits for an index of the data before would wait until its time is over.
+        onReset: () => schedule.restart(),
+      },
+      closing.signal,
+    );
   }
 
   return {
@@ -182,53 +333,30 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
     templates: new SourceCollection(),
 
     start() {
-      list ??= followQuery(
-        {
-          ask: (query) => client.services(query),
-          membersOf: (names) => names,
-          datacenter: options.datacenter,
-          token,
-          slots: new Slots(1),
-          clock,
-          pacing,
-          onContent: takeNames,
-          onFailure(failure) {
-            listFailure = failureOf(failure, listFailure);
-          },
-        },
-        closing.signal,
-      );
+      list ??= { finished: followList() };
     },
 
-    status() {
-      const watched = [...watches];
-      // What the whole Consul suffers from is said once, not for each service.
-      const failed = watched.flatMap(([service, { failure }]) =>
-        failure === undefined || failure.code === listFailure?.code ? [] : [{ ...failure, message: `${service}: ${failure.message}` }],
-      );
-      const lastError = listFailure ?? failed[0];
-      const confirmed = watched.map(([, { confirmedAt }]) => confirmedAt);
-      const oldest = listConfirmedAt === undefined ? undefined : Math.min(listConfirmedAt, ...confirmed);
-      const content = [...services.entries()];
-      return {
+    status: () =>
+      describeReading({
         name,
-        kind: "consul",
-        synced: staged === undefined,
-        ...(oldest === undefined ? {} : { ageMs: Math.max(0, clock.now() - oldest) }),
-        ...(lastError === undefined ? {} : { lastError }),
-        services: content.length,
-        workloads: content.reduce((sum, [, { backends }]) => sum + (backends.kind === "explicit" ? backends.workloads.length : 0), 0),
-        notes: [
-          ...skipped.map((service) => `${service} is left out: its name is no DNS label`),
-          ...failed.map(({ message }) => message),
-          ...content.flatMap(([service, { notes }]) => notes.map((note) => `${service}: ${note}`)),
-        ].sort(),
-      };
-    },
+        isPublished,
+        nowMs: clock.now(),
+        content: services.entries(),
+        watches,
+        listConfirmedAt,
+        failure: listFailure ?? leaderless,
+        skipped,
+        isFiltered: isListFiltered,
+        crowding: schedule.isCrowded ? { capacity: client.capacity(), latestMs: (watches.size / pacing.sweepPerSecond) * 1_000 + paceOf(watches.size) } : undefined,
+        // The list, what points at changes, and the services.
+        counters: activity.counters(1 + (hints === undefined ? 0 : 3) + watches.size),
+      }),
 
     async close() {
       closing.abort();
-      await Promise.all([list, ...[...watches.values()].map(({ finished }) => finished)]);
+      cancelAging?.();
+      schedule.close();
+      await Promise.all([list?.finished, hints?.finished, ...[...watches.values()].map(({ finished }) => finished)]);
       client.close();
     },
   };

@@ -13,6 +13,9 @@ export interface ServiceSettings extends InstanceSettings {
   readonly meshDomain: string;
   /** Where it is read from; absent: the agent's own. */
   readonly datacenter?: string | undefined;
+  /** Of Consul Enterprise, where they are asked for. */
+  readonly partition?: string | undefined;
+  readonly consulNamespace?: string | undefined;
   /** Consul's `domain`; its names are `<service>.service.<domain>`. */
   readonly dnsDomain: string;
   /** Values of the meta `external-source` that another registry of the mesh reads already. */
@@ -48,6 +51,8 @@ export function buildConsulService(name: string, entries: readonly ConsulEntry[]
     notes.add(`${source.object} has a host name for an address and others have IP addresses: it gets no traffic`);
     return false;
   });
+  const native = own.filter(({ Service: service }) => service.Connect?.Native === true).length;
+  if (native > 0) notes.add(`${native} of ${own.length} instances speak Consul's own mutual TLS (Connect native): the mesh calls them as any other`);
   const { namespace, registry, meshDomain } = settings;
   const label = name.toLowerCase();
   return {
@@ -70,9 +75,16 @@ export function buildConsulService(name: string, entries: readonly ConsulEntry[]
   };
 }
 
-/** `web.service.dc1.consul`, and `web.service.consul` for the agent's own datacenter, whose name that is. */
-function aliasesOf(label: string, entries: readonly ConsulEntry[], { datacenter, dnsDomain }: ServiceSettings): string[] {
+/**
+ * `web.service.dc1.consul`, and `web.service.consul` for the agent's own
+ * datacenter, whose name that is. Names of another partition or namespace say all parts.
+ * Source: developer.hashicorp.com/consul/docs/discover/service/static
+ */
+function aliasesOf(label: string, entries: readonly ConsulEntry[], { datacenter, partition, consulNamespace, dnsDomain }: ServiceSettings): string[] {
   const from = (datacenter ?? entries[0]?.Node.Datacenter ?? "").toLowerCase();
+  if (partition !== undefined || consulNamespace !== undefined) {
+    return from === "" ? [] : [`${label}.service.${(consulNamespace ?? "default").toLowerCase()}.ns.${(partition ?? "default").toLowerCase()}.ap.${from}.dc.${dnsDomain}`];
+  }
   return [
     ...(from === "" ? [] : [`${label}.service.${from}.${dnsDomain}`]),
     ...(datacenter === undefined ? [`${label}.service.${dnsDomain}`] : []),

@@ -1,17 +1,17 @@
 import type { Clock } from "../../../base/clock.ts";
 
-/** Lets `burst` through at once and then one per `intervalMs`: a busy source is polled at that pace, a quiet one answers at once. */
+/** Lets `burst` through at once and then one per interval: a busy source is polled at that pace, a quiet one answers at once. */
 export class TokenBucket {
   readonly #clock: Clock;
   readonly #burst: number;
-  readonly #intervalMs: number;
+  readonly #intervalMs: () => number;
   #tokens: number;
   #countedAt: number;
 
-  constructor(clock: Clock, burst: number, intervalMs: number) {
+  constructor(clock: Clock, burst: number, intervalMs: number | (() => number)) {
     this.#clock = clock;
     this.#burst = burst;
-    this.#intervalMs = intervalMs;
+    this.#intervalMs = typeof intervalMs === "number" ? () => intervalMs : intervalMs;
     this.#tokens = burst;
     this.#countedAt = clock.now();
   }
@@ -19,10 +19,11 @@ export class TokenBucket {
   /** Takes one; gives how long to wait before using it, in milliseconds. */
   take(): number {
     const now = this.#clock.now();
+    const intervalMs = this.#intervalMs();
     // A clock that was set back gives nothing and takes nothing.
-    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#countedAt) / this.#intervalMs);
+    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#countedAt) / intervalMs);
     this.#countedAt = now;
     this.#tokens -= 1;
-    return this.#tokens >= 0 ? 0 : Math.ceil(-this.#tokens * this.#intervalMs);
+    return this.#tokens >= 0 ? 0 : Math.ceil(-this.#tokens * intervalMs);
   }
 }

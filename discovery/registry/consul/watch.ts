@@ -4,19 +4,17 @@ import type { Clock } from "../../../base/clock.ts";
 import { CodedError, messageOf } from "../../../base/coded-error.ts";
 import { pause } from "../../../base/pause.ts";
 import type { SecretBytes } from "../../../base/secret-bytes.ts";
+import type { RegistryActivity } from "../activity.ts";
 import { judgeAnswer } from "./believable.ts";
 import type { Observation } from "./believable.ts";
 import type { ConsulAnswer, ConsulQuery } from "./client.ts";
 import { consulFailure } from "./failure.ts";
-import type { Slots } from "./slots.ts";
+import type { Pulse } from "./pulse.ts";
+import type { Turn } from "./schedule.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
-/** How questions are paced. Milliseconds. */
+/** How one question is paced. Milliseconds. */
 export interface WatchPacing {
-  /** How long Consul may hold a question when nothing changes. */
-  readonly waitMs: number;
-  /** The same while other watches wait for a connection. */
-  readonly contendedWaitMs: number;
   /** A busy watch is asked twice at once, then no more often than this. */
   readonly intervalMs: number;
   /** After a reset of Consul's data, how long its losses are not believed. */
@@ -31,87 +29,134 @@ export interface WatchOptions<T> {
   readonly datacenter: string | undefined;
   /** Read for every question, so that a rotated token counts at once. */
   readonly token: () => Promise<SecretBytes | undefined>;
-  readonly slots: Slots;
+  /** When to ask; `isFirst`: there is nothing to wait for. Rejects when the signal aborts. */
+  readonly turn: (isFirst: boolean, signal: AbortSignal) => Promise<Turn>;
   readonly clock: Clock;
-  readonly pacing: WatchPacing;
-  /** Called with every answer that is believed, also one that changes nothing. */
-  readonly onContent: (body: T) => void;
+  readonly pacing: Omit<WatchPacing, "intervalMs"> & { readonly intervalMs: number | (() => number) };
+  /** Of the Consul as a whole; absent for the watch that tells it. */
+  readonly pulse?: Pulse;
+  readonly activity: RegistryActivity;
+  /** Called with every answer that is believed; undefined: that of before still holds. Gives whether the registry's content changed. */
+  readonly onContent: (body: T | undefined, seen: Observation) => boolean;
   /** Called with a failure, and with undefined when it is over. */
   readonly onFailure: (failure: CodedError | undefined) => void;
+  /** Consul's data may have begun anew. */
+  readonly onReset?: () => void;
 }
 
+/** Failures that somebody has to do something about: asking again soon is of no use. */
+const STANDING_ATTEMPT = 30;
+
 /**
- * Follows one blocking query of Consul until the signal aborts. The rules of
+ * Follows one question to Consul until the signal aborts. The rules of
  * blocking queries: the index starts at 0, goes back to 0 when it decreases and
  * after every failure, and an answer is no promise of a change.
  * Source: developer.hashicorp.com/consul/api-docs/features/blocking
  */
 export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSignal): Promise<void> {
-  const { clock, pacing, slots } = options;
+  const { clock, pacing, activity, pulse } = options;
   const bucket = new TokenBucket(clock, 2, pacing.intervalMs);
   let lastGood: Observation | undefined;
   let index = 0n;
   let highestIndex = 0n;
-  let resetAt: number | undefined;
+  /** Ends the time in which losses are not believed. A timer, which no setting of the clock touches. */
+  let endReset: (() => void) | undefined;
+  let isResetCertain = false;
   let attempt = 0;
 
-  async function question(mode: ConsulQuery["mode"], from: bigint): Promise<{ answer: ConsulAnswer<T>; seen: Observation }> {
+  async function question(mode: ConsulQuery["mode"], from: bigint, turn: Turn): Promise<{ answer: ConsulAnswer<T>; seen: Observation }> {
     const token = await options.token();
-    const waitMs = slots.isContended ? pacing.contendedWaitMs : pacing.waitMs;
-    const answer = await options.ask({ datacenter: options.datacenter, token, index: from, waitMs: from === 0n ? 0 : waitMs, mode, signal });
-    if (answer.index < highestIndex) resetAt = clock.now();
-    highestIndex = answer.index;
-    const isReset = resetAt !== undefined && clock.now() - resetAt < pacing.resetHoldMs;
+    const answer = await options.ask({
+      datacenter: options.datacenter,
+      token,
+      index: from,
+      waitMs: from === 0n ? 0 : turn.waitMs,
+      mode,
+      signal: AbortSignal.any([signal, turn.signal]),
+    });
+    judgeIndex(answer.index, mode);
     const seen: Observation = {
-      members: new Set(options.membersOf(answer.body)),
+      members: answer.body === undefined ? (lastGood?.members ?? new Set()) : new Set(options.membersOf(answer.body)),
       isLeaderKnown: answer.isLeaderKnown,
       isFiltered: answer.isFiltered,
       isAnonymousUnderDeny: token === undefined && answer.defaultPolicy === "deny",
-      isReset,
+      isReset: endReset !== undefined,
       isConfirmed: mode === "consistent",
     };
     return { answer, seen };
   }
 
-  async function round(): Promise<void> {
-    const release = await slots.take();
+  /** A lower index is one of data that began anew, or of a server that lags behind: where the leader's is not lower, it was the latter. */
+  function judgeIndex(next: bigint, mode: ConsulQuery["mode"]): void {
+    if (next < highestIndex) {
+      if (mode === "consistent") isResetCertain = true;
+      if (endReset === undefined) options.onReset?.();
+      endReset ??= clock.after(pacing.resetHoldMs, () => {
+        endReset = undefined;
+        isResetCertain = false;
+        highestIndex = 0n;
+      });
+      return;
+    }
+    highestIndex = next;
+    if (mode === "consistent" && !isResetCertain) clearReset();
+  }
+
+  function clearReset(): void {
+    endReset?.();
+    endReset = undefined;
+  }
+
+  async function round(turn: Turn): Promise<void> {
+    let { answer, seen } = await question("stale", index, turn);
+    let verdict = judgeAnswer(lastGood, seen);
+    if (verdict.kind === "confirm") {
+      ({ answer, seen } = await question("consistent", 0n, turn));
+      verdict = judgeAnswer(lastGood, seen);
+    }
+    if (verdict.kind !== "take") {
+      const { code, message } = verdict.kind === "keep" ? verdict : { code: "MESH_REGISTRY_SHRUNK" as const, message: "no leader confirms the loss" };
+      throw consulFailure(code, message);
+    }
+    // An answer that came back early with a lower index is one of a reset server: ask from the beginning.
+    index = answer.index < index ? 0n : answer.index;
+    lastGood = seen;
+    attempt = 0;
+    options.onFailure(undefined);
+    activity.answered(clock.now());
+    activity.woke(options.onContent(answer.body, seen));
+  }
+
+  /** Gives how long to wait before the next one. */
+  async function oneRound(): Promise<number> {
+    const turn = await options.turn(index === 0n, signal);
     try {
-      if (signal.aborted) return;
-      let { answer, seen } = await question("stale", index);
-      let verdict = judgeAnswer(lastGood, seen);
-      if (verdict.kind === "confirm") {
-        ({ answer, seen } = await question("consistent", 0n));
-        verdict = judgeAnswer(lastGood, seen);
-      }
-      if (verdict.kind !== "take") {
-        const { code, message } = verdict.kind === "keep" ? verdict : { code: "MESH_REGISTRY_SHRUNK" as const, message: "no leader confirms the loss" };
-        throw consulFailure(code, message);
-      }
-      // An answer that came back early with a lower index is one of a reset server: ask from the beginning.
-      index = answer.index < index ? 0n : answer.index;
-      lastGood = seen;
-      attempt = 0;
-      options.onFailure(undefined);
-      options.onContent(answer.body);
+      await round(turn);
+      return bucket.take();
+    } catch (thrown) {
+      index = 0n;
+      if (signal.aborted || turn.signal.aborted) return 0;
+      // One registry's bug must not take the others with it: it shows in the status, and the last good content stays.
+      const failure = thrown instanceof CodedError ? thrown : consulFailure("MESH_REGISTRY_MALFORMED", messageOf(thrown), thrown);
+      activity.failed(failure);
+      options.onFailure(failure);
+      const isStanding = failure.code === "MESH_REGISTRY_MISCONFIGURED" || pulse?.recovery !== undefined;
+      return backoffDelay(pacing.backoff, isStanding ? STANDING_ATTEMPT : attempt++);
     } finally {
-      release();
+      turn.release();
     }
   }
 
-  while (!signal.aborted) {
-    let delayMs = 0;
-    try {
-      await round();
-      delayMs = bucket.take();
-    } catch (thrown) {
-      if (signal.aborted) return;
-      index = 0n;
-      // One registry's bug must not take the others with it: it shows in the status, and the last good content stays.
-      const failure = thrown instanceof CodedError ? thrown : consulFailure("MESH_REGISTRY_MALFORMED", messageOf(thrown), thrown);
-      options.onFailure(failure);
-      delayMs = backoffDelay(pacing.backoff, attempt);
-      attempt += 1;
+  try {
+    while (!signal.aborted) {
+      const delayMs = await oneRound();
+      const recovery = pulse?.recovery;
+      if (delayMs > 0) await pause(clock, delayMs, recovery === undefined ? signal : AbortSignal.any([signal, recovery]));
     }
-    if (delayMs > 0) await pause(clock, delayMs, signal);
+  } catch (thrown) {
+    // Whose turn does not come any more.
+    if (!signal.aborted) throw thrown;
+  } finally {
+    clearReset();
   }
 }

@@ -1,7 +1,8 @@
 import type http from "node:http";
 import type { z } from "zod";
 import type { SecretBytes } from "../../../../base/secret-bytes.ts";
-import { ANSWER_MARGIN_MS, AnswerContext, type ConsulEndpoint, failureOf, openLibrary } from "../client.ts";
+import { ANSWER_MARGIN_MS, AnswerContext, type ConsulEndpoint, failureOf } from "../client.ts";
+import { openConnection } from "../connection.ts";
 import { servicesAnswerSchema } from "../entry.ts";
 import { consulFailure } from "../failure.ts";
 import { checksAnswerSchema, holdersAnswerSchema, nodeAnswerSchema, nodesAnswerSchema, refusalAnswerSchema } from "./answers.ts";
@@ -73,8 +74,8 @@ interface Library {
 }
 
 export function createPublishClient(endpoint: ConsulEndpoint): PublishClient {
-  const { consul: library, sockets } = openLibrary(endpoint);
-  const consul = library as unknown as Library;
+  const connection = openConnection(endpoint);
+  const consul = connection.library as unknown as Library;
   return {
     async node(name, query) {
       const { body, isFiltered } = await ask(query, nodeAnswerSchema, (options) => nodeServices(consul, name, options));
@@ -116,7 +117,7 @@ export function createPublishClient(endpoint: ConsulEndpoint): PublishClient {
         });
       }
     },
-    close: () => sockets.destroy(),
+    close: () => connection.close(),
   };
 }
 

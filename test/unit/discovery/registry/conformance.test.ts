@@ -151,7 +151,7 @@ async function openConsul(): Promise<RegistryWorld> {
       meshDomain: "mesh.internal",
       address: consul.address,
       clock: systemClock,
-      pacing: { waitMs: 300, contendedWaitMs: 50, intervalMs: 1, resetHoldMs: 10, backoff: { baseMs: 2, maxMs: 10 } },
+      pacing: { waitMs: 300, intervalMs: 1, resetHoldMs: 10, backoff: { baseMs: 2, maxMs: 10 } },
     });
     registry.start();
     return registry;

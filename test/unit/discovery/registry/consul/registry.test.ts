@@ -22,7 +22,7 @@ describe("consul registry", () => {
       meshDomain: "mesh.internal",
       address: consul.address,
       clock: systemClock,
-      pacing: { waitMs: 2_000, contendedWaitMs: 50, intervalMs: 5, resetHoldMs: 300, backoff: { baseMs: 20, maxMs: 50 } },
+      pacing: { waitMs: 2_000, intervalMs: 5, resetHoldMs: 300, backoff: { baseMs: 20, maxMs: 50 } },
       ...changes,
     });
     registry.start();
@@ -119,6 +119,64 @@ describe("consul registry", () => {
     await settled("the loss", () => size() === 3);
   });
 
+  it("says that there is no leader, and is as old as the last word of one", async () => {
+    consul.put(...web(1));
+    start();
+    await settled("the first content", () => registry.status().synced);
+    await settled("the questions to wait", () => consul.held === 2);
+    const lostAt = Date.now();
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    consul.faults.isLeaderless = true;
+    const { wakesWithoutChange = 0 } = registry.status().counters ?? {};
+    consul.wake();
+    await failed("MESH_REGISTRY_UNAVAILABLE");
+    assert.match(registry.status().lastError?.message ?? "", /no leader/);
+    await settled("the answers of both", () => (registry.status().counters?.wakesWithoutChange ?? 0) >= wakesWithoutChange + 2);
+    assert.ok((registry.status().ageMs ?? 0) >= Date.now() - lostAt, "although it answered since");
+    delete consul.faults.isLeaderless;
+    consul.wake();
+    await settled("the end", () => failure() === undefined);
+  });
+
+  it("does not know health any more that nobody confirmed for long, and knows it again", async () => {
+    consul.put(...web(2));
+    start({ maxAgeMs: 150 });
+    await settled("the first content", () => registry.status().synced);
+    const healths = (): string => {
+      const backends = registry.services.get("web")?.backends;
+      return backends?.kind === "explicit" ? backends.workloads.map(({ health }) => health).join() : "";
+    };
+    consul.faults.isCut = true;
+    consul.drop();
+    await settled("old age", () => healths() === "unknown,unknown");
+    delete consul.faults.isCut;
+    await settled("news", () => healths() === "healthy,healthy");
+  });
+
+  it("takes the loss of 40 of 100 without a question more, and of 60 after one to the leader", async () => {
+    const many = (count: number): FakeInstance[] => Array.from({ length: count }, (_, at) => ({ id: `m-${at}`, service: "m", port: 80 }));
+    consul.put(...many(100));
+    start();
+    await settled("the first content", () => registry.status().synced);
+    consul.remove(...many(40).map(({ id }) => id));
+    await settled("the loss of 40", () => size("m") === 60);
+    assert.ok(!consul.questions.some(({ query }) => query.has("consistent")));
+    consul.remove(...many(100).slice(0, 90).map(({ id }) => id));
+    await settled("the loss of 50 of 60", () => size("m") === 10);
+    assert.equal(consul.questions.filter(({ query }) => query.has("consistent")).length, 1);
+    assert.equal(failure(), undefined);
+  });
+
+  it("does not take a server that lags for one whose data was reset", async () => {
+    consul.put(...web(4));
+    start({ pacing: { waitMs: 2_000, intervalMs: 5, resetHoldMs: 60_000, backoff: { baseMs: 20, maxMs: 50 } } });
+    await settled("the first content", () => registry.status().synced);
+    // Its data is that of before, and then it is right that three are gone.
+    consul.faults.staleIndexLag = 5;
+    consul.remove("web-0", "web-1", "web-2");
+    await settled("the loss", () => size() === 1 && failure() === undefined);
+  });
+
   it("does not believe a reset at once, and then does", async () => {
     consul.put(...web(4));
     start({ pacing: { waitMs: 2_000, intervalMs: 5, resetHoldMs: 1_500, backoff: { baseMs: 20, maxMs: 50 } } });
@@ -157,19 +215,40 @@ describe("consul registry", () => {
     assert.ok(consul.questions.every(({ query }) => !query.has("token")), "tokens travel in headers");
   });
 
-  it("watches more services than it has connections", async () => {
-    const services = Array.from({ length: 30 }, (_, at): FakeInstance => ({ id: `s${at}`, service: `s${at}`, port: 80 }));
-    consul.put(...services);
-    start({ maxConnections: 5 });
+  it("says that a token sees a part only", async () => {
+    consul.put(...web(1));
+    start();
     await settled("the first content", () => registry.status().synced);
-    consul.put({ id: "s17-b", service: "s17", port: 80 });
-    await settled("a change of a waiting service", () => size("s17") === 2);
-    assert.ok(consul.highestOpen <= 5, `${consul.highestOpen} connections at a time`);
+    assert.doesNotMatch(registry.status().notes.join(), /may not read everything/);
+    consul.faults.isPartlyFiltered = true;
+    consul.put({ id: "db", service: "db", port: 1 });
+    await settled("the note, and the part", () => /may not read everything/.test(registry.status().notes.join()) && size("db") === 1);
+  });
+
+  it("notes which instances have a Connect sidecar, and stops when they have none", async () => {
+    consul.put(...web(2), { id: "web-1-sidecar-proxy", service: "web-sidecar-proxy", kind: "connect-proxy", port: 21_000, sidecarOf: { service: "web", id: "web-1" } });
+    start();
+    await settled("the first content", () => registry.status().synced);
+    assert.deepEqual(registry.services.get("web")?.notes, ["1 of 2 instances have a Connect sidecar: the mesh calls the application's own port"]);
+    assert.equal(registry.services.get("web-sidecar-proxy"), undefined);
+    consul.remove("web-1-sidecar-proxy");
+    await settled("the end of the note", () => registry.services.get("web")?.notes.length === 0);
+  });
+
+  it("says once what many services suffer from", async () => {
+    consul.put(...Array.from({ length: 9 }, (_, at) => ({ id: `s${at}`, service: `s${at}`, port: 80 })));
+    start();
+    await settled("the first content", () => registry.status().synced);
+    consul.faults.isHealthDenied = true;
+    consul.wake();
+    await settled("one line for all", () => registry.status().notes.includes("s0, s1, s2 and 6 more services: consul answered 403: Permission denied"));
+    assert.equal(registry.status().notes.length, 1);
+    assert.deepEqual([registry.status().lastError?.code, registry.status().lastError?.message], ["MESH_REGISTRY_DENIED", registry.status().notes[0]]);
   });
 
   it("ends its questions at once when it is closed", async () => {
     consul.put(...web(1));
-    start({ pacing: { waitMs: 600_000 } });
+    start({ pacing: { waitMs: 600_000, maxWaitMs: 600_000 } });
     // That of the list and that of web: no further one is on its way.
     await settled("the questions to wait", () => consul.held === 2);
     await registry.close();

@@ -55,6 +55,27 @@ describe("consul service", () => {
     assert.deepEqual(instancesOf(build([{ port: 80, address: "10.1.1.1" }, { port: 80 }])).map(({ addresses }) => addresses[0]), ["10.1.1.1", "10.0.0.1"]);
   });
 
+  it("takes a tagged address with its own port, where it is told to and the instance has it", () => {
+    const tagged = { wan: { Address: "203.0.113.1", Port: 8_443 }, lan_ipv6: { Address: "fd00::9" } };
+    const shapes = [{ port: 80, address: "10.1.1.1", taggedAddresses: tagged }, { port: 80, address: "10.1.1.2" }];
+    const read = (addressTag: string): unknown => instancesOf(build(shapes, { addressTag })).map(({ addresses, ports }) => [addresses[0], ports[""]]);
+    assert.deepEqual(read(""), [["10.1.1.1", 80], ["10.1.1.2", 80]]);
+    assert.deepEqual(read("wan"), [["203.0.113.1", 8_443], ["10.1.1.2", 80]]);
+    assert.deepEqual(read("lan_ipv6"), [["fd00::9", 80], ["10.1.1.2", 80]]);
+  });
+
+  it("leaves out what listens on a unix socket, and notes what speaks Consul's own mutual TLS", () => {
+    const service = build([{ socketPath: "/run/web.sock" }, { port: 80, isConnectNative: true }, { port: 80 }]);
+    assert.equal(instancesOf(service).length, 2);
+    assert.match(service?.notes.join("\n") ?? "", /web-0 listens on a unix socket/);
+    assert.match(service?.notes.join("\n") ?? "", /1 of 3 instances speak Consul's own mutual TLS/);
+  });
+
+  it("names all parts of a service in a partition or namespace", () => {
+    assert.deepEqual(build([{ port: 80 }], { consulNamespace: "Team" })?.aliases, ["web.service.team.ns.default.ap.dc1.dc.consul"]);
+    assert.deepEqual(build([{ port: 80 }], { partition: "edge", datacenter: "dc2" })?.aliases, ["web.service.default.ns.edge.ap.dc2.dc.consul"]);
+  });
+
   it("resolves instances with host names by DNS, but never mixes them with addresses", () => {
     assert.equal(build([{ port: 5_432, address: "DB.example.com." }])?.resolution, "dns");
     const mixed = build([{ port: 80, address: "db.example.com" }, { port: 80, address: "fd00::1" }]);
