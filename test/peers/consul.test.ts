@@ -2,12 +2,8 @@ import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../base/clock.ts";
-import { createConsulRegistry } from "../../discovery/registry/consul/registry.ts";
-import type { ConsulRegistryOptions } from "../../discovery/registry/consul/registry.ts";
-import type { Registry, RegistryService } from "../../discovery/registry/registry.ts";
-import type { Workload } from "../../model/workload.ts";
 import { ConsulAgent } from "../support/consul-agent.ts";
+import { FAST, instancesOf, registration, startedRegistry } from "../support/consul-reading.ts";
 import { consulPath } from "../support/consul.ts";
 import { startCuttableRelay } from "../support/cuttable-relay.ts";
 import { describeRegistryConformance } from "../support/registry-conformance.ts";
@@ -160,13 +156,27 @@ const path = consulPath();
       await registry.close();
     });
 
-    it("says what a token lacks that may read services but not nodes", async () => {
-      const tokenFile = join(folder, "narrow");
-      await writeFile(tokenFile, (await consul.createToken('service_prefix "" { policy = "read" }')).secret);
+    for (const [what, rules] of [["services but not nodes", 'service_prefix "" { policy = "read" }'], ["nodes but not services", 'node_prefix "" { policy = "read" }']] as const) {
+      it(`says what a token lacks that may read ${what}`, async () => {
+        const tokenFile = join(folder, "narrow");
+        await writeFile(tokenFile, (await consul.createToken(rules)).secret);
+        const registry = await startedRegistry(consul.address, { tokenFile });
+        await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_DENIED", { what: "the denial" });
+        assert.match(registry.status().lastError?.hint ?? "", /node:read/);
+        assert.equal(registry.services.entries().size, 0);
+        await registry.close();
+      });
+    }
+
+    it("reads the one service that a token may read, and says that there is more", async () => {
+      await consul.register(registration("secret", { id: "1", port: 80, isHealthy: true }));
+      const tokenFile = join(folder, "one");
+      await writeFile(tokenFile, (await consul.createToken('service "web" { policy = "read" } node_prefix "" { policy = "read" }')).secret);
       const registry = await startedRegistry(consul.address, { tokenFile });
-      await waitUntil(() => registry.status().lastError?.code === "MESH_REGISTRY_DENIED", { what: "the denial" });
-      assert.match(registry.status().lastError?.hint ?? "", /node:read/);
-      assert.equal(registry.services.entries().size, 0);
+      await waitUntil(() => instancesOf(registry.services.get("web")).length === 1, { what: "the instance" });
+      assert.deepEqual([...registry.services.entries().keys()], ["web"]);
+      assert.match(registry.status().notes.join(), /may not read everything/);
+      assert.equal(registry.status().lastError, undefined);
       await registry.close();
     });
 
@@ -190,27 +200,3 @@ const path = consulPath();
     });
   });
 });
-
-const FAST = { waitMs: 5_000, intervalMs: 20, resetHoldMs: 500, backoff: { baseMs: 20, maxMs: 200 } };
-
-async function startedRegistry(address: string, changes: Partial<ConsulRegistryOptions> = {}): Promise<Registry> {
-  const registry = createConsulRegistry({
-    name: "consul",
-    namespace: "consul",
-    meshDomain: "mesh.internal",
-    address,
-    clock: systemClock,
-    pacing: FAST,
-    ...changes,
-  });
-  registry.start();
-  return registry;
-}
-
-function registration(service: string, { id, port, isHealthy }: SampleInstance) {
-  return { ID: `${service}-${id}`, Name: service, Address: "10.0.0.1", Port: port, Check: { TTL: "1h", Name: "probe", Status: isHealthy ? "passing" : "critical" } };
-}
-
-function instancesOf(service: RegistryService | undefined): readonly Workload[] {
-  return service?.backends.kind === "explicit" ? service.backends.workloads : [];
-}

@@ -11,6 +11,17 @@ export interface ConsulAgentOptions {
   readonly managementToken?: string;
   /** Where a server keeps its data over restarts; absent: in memory. */
   readonly dataFolder?: string;
+  readonly datacenter?: string;
+  /** Another datacenter to join. */
+  readonly joinWan?: ConsulAgent;
+  /** Serves HTTPS besides, to clients whose certificates the root signed. PEM files. */
+  readonly https?: { readonly caFile: string; readonly certificateFile: string; readonly keyFile: string };
+  /** Serves HTTP at this path besides. */
+  readonly socket?: string;
+  /** `limits.http_max_conns_per_client`; 200 where absent, which is Consul's default. */
+  readonly maxConnections?: number;
+  /** One of two servers that keep their data in folders; the second is told the first. */
+  readonly pair?: { readonly dataDir: string; readonly node: string; readonly first?: ConsulAgent };
 }
 
 /** A service as Consul's agent API registers it. */
@@ -28,9 +39,14 @@ export class ConsulAgent {
   }
 
   static async start(options: ConsulAgentOptions): Promise<ConsulAgent> {
-    const agent = new ConsulAgent(options, await freePorts(5));
+    const agent = await ConsulAgent.prepare(options);
     await agent.start();
     return agent;
+  }
+
+  /** One that is not started yet. */
+  static async prepare(options: ConsulAgentOptions): Promise<ConsulAgent> {
+    return new ConsulAgent(options, await freePorts(6));
   }
 
   get httpPort(): number {
@@ -46,22 +62,45 @@ export class ConsulAgent {
     return `http://127.0.0.1:${this.httpPort}`;
   }
 
+  get httpsAddress(): string {
+    return `https://127.0.0.1:${this.#ports[5]}`;
+  }
+
   async start(): Promise<void> {
-    const [http, server, lan, wan, dns] = this.#ports;
-    const { path, managementToken, dataFolder } = this.#options;
+    await this.launch();
+    await this.elected();
+  }
+
+  /** Starts it, without waiting for a leader. */
+  async launch(): Promise<void> {
+    const [http, server, lan, wan, dns, https] = this.#ports;
+    const { path, managementToken, datacenter, joinWan, https: tls, socket, maxConnections, pair, dataFolder } = this.#options;
     const hcl = [
-      `ports { http = ${http} server = ${server} serf_lan = ${lan} serf_wan = ${wan} dns = ${dns} grpc = -1 grpc_tls = -1 }`,
+      `ports { http = ${http} https = ${tls === undefined ? -1 : https} server = ${server} serf_lan = ${lan} serf_wan = ${wan} dns = ${dns} grpc = -1 grpc_tls = -1 }`,
       "performance { raft_multiplier = 1 }",
+      ...(datacenter === undefined ? [] : [`datacenter = "${datacenter}"`]),
+      ...(joinWan === undefined ? [] : [`retry_join_wan = ["127.0.0.1:${joinWan.#ports[3]}"] retry_interval_wan = "1s"`]),
+      ...(tls === undefined ? [] : [`tls { https { ca_file = "${tls.caFile}" cert_file = "${tls.certificateFile}" key_file = "${tls.keyFile}" verify_incoming = true } }`]),
+      ...(socket === undefined ? [] : [`addresses { http = "127.0.0.1 unix://${socket}" }`]),
+      ...(maxConnections === undefined ? [] : [`limits { http_max_conns_per_client = ${maxConnections} }`]),
+      ...(pair === undefined ? [] : [`server = true bootstrap_expect = 2 node_name = "${pair.node}" data_dir = "${pair.dataDir}"${pair.first === undefined ? "" : ` retry_join = ["127.0.0.1:${pair.first.#ports[2]}"] retry_interval = "1s"`}`]),
       ...(managementToken === undefined
         ? []
         : [`acl { enabled = true default_policy = "deny" tokens { initial_management = "${managementToken}" agent = "${managementToken}" dns = "${managementToken}" } }`]),
     ];
-    const mode = dataFolder === undefined ? ["-dev"] : ["-server", "-bootstrap-expect=1", `-data-dir=${dataFolder}`];
+    const mode = pair !== undefined ? [] : dataFolder === undefined ? ["-dev"] : ["-server", "-bootstrap-expect=1", `-data-dir=${dataFolder}`];
     const child = spawn(path, ["agent", ...mode, "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err", ...hcl.flatMap((part) => ["-hcl", part])], { stdio: "ignore" });
     this.#process = child;
+    await once(child, "spawn");
+  }
+
+  /** Waits until there is a leader. */
+  async elected(): Promise<void> {
     await waitUntil(
       async () => {
-        if (child.exitCode !== null) throw new Error(`consul ended with ${child.exitCode}`);
+        const child = this.#process;
+        const { managementToken } = this.#options;
+        if (child === undefined || child.exitCode !== null) throw new Error(`consul ended with ${child?.exitCode}`);
         const { status, body } = await this.call("GET", "/v1/status/leader");
         if (status !== 200 || body === "") return false;
         // A new leader takes a moment to know its tokens.
@@ -94,6 +133,11 @@ export class ConsulAgent {
 
   async register(...registrations: readonly Registration[]): Promise<void> {
     for (const registration of registrations) await this.#mustDo("/v1/agent/service/register", registration);
+  }
+
+  /** Several changes of the catalog at once, as nodes that have no agent are registered. */
+  async transact(operations: readonly unknown[]): Promise<void> {
+    for (let at = 0; at < operations.length; at += 64) await this.#mustDo("/v1/txn", operations.slice(at, at + 64));
   }
 
   async deregister(...ids: readonly string[]): Promise<void> {
