@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 
 import packet from "dns-packet";
-import type { Answer, DecodedPacket, Packet, RecordType, SrvAnswer } from "dns-packet";
+import type { Answer, DecodedPacket, Packet, RecordType } from "dns-packet";
 import { array, assert as check, constantFrom, integer, oneof, property, string, uint8Array, webUrl } from "fast-check";
 
 import { judgeQuery } from "../../../../agent/dns/answer.ts";
@@ -80,7 +80,7 @@ function seen(reply: DecodedPacket): Seen {
 function textOf(answer: Answer): string {
   if (answer.type === "SOA") return `SOA ${answer.name}`;
   if (answer.type === "SRV") {
-    const { priority, weight, port, target } = (answer as SrvAnswer).data;
+    const { priority, weight, port, target } = answer.data;
     return `${answer.name} SRV 30 ${priority} ${weight} ${port} ${target}`;
   }
   return `${answer.name} ${answer.type} ${"ttl" in answer ? answer.ttl : ""} ${"data" in answer && typeof answer.data === "string" ? answer.data : ""}`;
@@ -263,7 +263,7 @@ describe("DNS answers", () => {
     check(property(uint8Array({ maxLength: 600 }), (bytes) => judge(Buffer.from(bytes), 1_232)), { numRuns: 400 });
     check(
       property(names, types, integer({ min: 0, max: 0xffff }), uint8Array({ maxLength: 8 }), integer({ min: 0, max: 400 }), (name, type, size, noise, at) => {
-        const cased = [...name].map((letter, index) => ((size >> (index % 16)) & 1 ? letter.toUpperCase() : letter)).join("");
+        const cased = name.split("").map((letter, index) => ((size >> (index % 16)) & 1 ? letter.toUpperCase() : letter)).join("");
         judge(queryOf(cased, type), 512);
         judge(queryOf(cased, type, size), Math.max(512, Math.min(1_232, size)));
         const damaged = queryOf(cased, type, size);
