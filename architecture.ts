@@ -66,7 +66,7 @@ export const FENCES: readonly Fence[] = [
   { package: "@fastify/swagger", allowedIn: ["discovery/http"], reason: "the API's OpenAPI document" },
   { package: "@grpc/grpc-js", allowedIn: ["bench"], reason: "judges our own gRPC as a client and server of another make" },
   { package: "@kubernetes-models/istio", allowedIn: ["api"], reason: "Istio's schemas; the others see our own kinds" },
-  { package: "@kubernetes/client-node", allowedIn: ["discovery/registry/kubernetes", "discovery/config/kubernetes"], reason: "nothing else depends on Kubernetes" },
+  { package: "@kubernetes/client-node", allowedIn: ["discovery/kubernetes"], reason: "one client for the registry and the configuration of a cluster; nothing else depends on Kubernetes" },
   { package: "commander", allowedIn: ["cli"], reason: "command lines" },
   { package: "consul", allowedIn: ["discovery/registry/consul"], reason: "one registry among several" },
   { package: "dns-packet", allowedIn: ["agent/dns"], reason: "the agent's DNS server" },

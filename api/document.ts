@@ -34,7 +34,7 @@ export interface ParsedDocuments {
  * nothing in the text is silently ignored.
  *
  * @param file the name to show, not opened
- * @param origin the configuration source: `files`, `store`
+ * @param origin the configuration source: `files`, `store`, `kubernetes`
  */
 export function parseDocuments(text: string, file: string, origin: string): ParsedDocuments {
   const documents = parseYaml(text).flatMap((document) => readDocument(document, file, origin));

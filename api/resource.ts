@@ -50,7 +50,7 @@ export interface ResourceOf<K extends Kind> {
   readonly spec: Specs[K];
   /** Where its document begins. */
   readonly position: SourcePosition;
-  /** Which configuration source it comes from: `files`, `store`. */
+  /** Which configuration source it comes from: `files`, `store`, `kubernetes`. */
   readonly origin: string;
 }
 

@@ -1,7 +1,7 @@
 /** How much an issue matters: an `error` rejects the input, a `warning` lets it in and is shown. */
 export type Severity = "error" | "warning";
 
-/** Where in somebody's file an issue is. Lines and columns count from 1. */
+/** Where in somebody's file an issue is. Lines and columns count from 1; line 0: what is named has no lines. */
 export interface SourcePosition {
   readonly file: string;
   readonly line: number;
@@ -30,10 +30,15 @@ export function isAcceptable(issues: readonly Issue[]): boolean {
   return issues.every((issue) => issue.severity !== "error");
 }
 
+/** `routes.yaml:7`, or the name alone of what has no lines. */
+export function formatPlace({ file, line }: SourcePosition): string {
+  return line === 0 ? file : `${file}:${line}`;
+}
+
 /** One line for a log or a terminal: `routes.yaml:7:3: error IM0101 spec.http[0].tiemout: unknown field (…)`. */
 export function formatIssue(issue: Issue): string {
   const { position, severity, code, path, message, remedy } = issue;
-  const where = position ? `${position.file}:${position.line}:${position.column}: ` : "";
+  const where = position ? `${formatPlace(position)}${position.line === 0 ? "" : `:${position.column}`}: ` : "";
   const field = path === "" ? "" : ` ${path}:`;
   const hint = remedy === undefined ? "" : ` (${remedy})`;
   return `${where}${severity} ${code}${field} ${message}${hint}`;

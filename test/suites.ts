@@ -1,6 +1,7 @@
 import { bootedImagePath, ensureBootedImage } from "./support/booted-image.ts";
 import { ensureConsul } from "./support/consul.ts";
 import { sweepControlGroupsAtEnd } from "./support/control-group-sweeper.ts";
+import { ensureIstioDefinitions } from "./support/istio-definitions.ts";
 import { ensureKubernetes } from "./support/kubernetes.ts";
 
 /** One folder of tests, and what it needs around it. */
@@ -34,6 +35,8 @@ async function preparePeers(): Promise<void> {
   if ("missing" in found) console.log(`  consul: its tests are skipped: ${found.missing}`);
   const missing = await ensureKubernetes();
   if (missing !== undefined) console.log(`  kubernetes: its tests are skipped: ${missing}`);
+  const undefinedKinds = await ensureIstioDefinitions();
+  if (undefinedKinds !== undefined) console.log(`  istio: tests of its resources are skipped: ${undefinedKinds}`);
 }
 
 async function prepareBootedHosts(): Promise<void> {

@@ -2,6 +2,7 @@ import { stringify } from "yaml";
 import { kinds, kindNamed } from "../../api/kinds.ts";
 import { parseDocuments } from "../../api/document.ts";
 import { type AnyResource, type Kind, resourceKey } from "../../api/resource.ts";
+import { formatPlace } from "../../base/issue.ts";
 import { formatLocality } from "../../model/workload.ts";
 import { serviceKey } from "../../model/service.ts";
 import type { Catalog } from "../../discovery/catalog/catalog.ts";
@@ -48,7 +49,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
         name,
         origin,
         state,
-        position: `${position.file}:${position.line}`,
+        position: formatPlace(position),
         issues,
       })),
     configYaml(kind, namespace, name) {

@@ -25,6 +25,7 @@ import { createApi } from "./api.ts";
 import { locateCauses } from "./causes.ts";
 import { followAnalysis } from "./analysis.ts";
 import { keepCertificateRenewed } from "./certificate-renewal.ts";
+import { startClusterConfigs, withClusterNotes } from "./cluster-config.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
@@ -62,7 +63,9 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   const lastGood = tasks.own(createLastGood({ store, onProblem: note("the last good configuration is not saved") }));
   const stored = tasks.own(await watchStoredConfig({ store, onProblem: note("applied resources cannot be read") }));
   const files = config.configDir === undefined ? [] : [tasks.own(await watchConfigFiles({ directory: config.configDir, onProblem: note("the configuration directory cannot be read") }))];
-  const written = tasks.own(await startConfig({ sources: [...files, stored], lastGood }));
+  const clusters = startClusterConfigs(config, clock);
+  for (const cluster of clusters.values()) tasks.own(cluster);
+  const written = tasks.own(await startConfig({ sources: [...files, stored, ...clusters.values()], lastGood }));
 
   // Who may be what.
   const statics = createStaticRegistry({ config: written.resources, meshDomain: mesh.domain });
@@ -82,7 +85,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   tasks.own(logRefusedWorkloads(hosts.hosts, logger));
   await hosts.load();
   const surroundings = { meshDomain: mesh.domain, store, clock, registries: config.registries };
-  const others = await Promise.all(config.registries.map(async (registry) => tasks.own(await openRegistry(registry, surroundings))));
+  const others = await Promise.all(config.registries.map(async (registry) => withClusterNotes(tasks.own(await openRegistry(registry, surroundings)), clusters)));
   const registries = [tasks.own(statics), hosts, ...others];
   const vips = await VipAllocator.load({ store, ranges: mesh.vipRanges, now: () => clock.now() });
   const catalog = tasks.own(

@@ -1,4 +1,5 @@
 import type { ResourceKey } from "../../api/resource.ts";
+import { formatPlace } from "../../base/issue.ts";
 import type { Config } from "../../discovery/config/config.ts";
 
 /** A resource that somebody wrote, as people find it. */
@@ -13,6 +14,6 @@ export interface Cause {
 export function locateCauses(written: Pick<Config, "resources">, keys: Iterable<ResourceKey>): Cause[] {
   return [...new Set(keys)].map((resource) => {
     const position = written.resources.get(resource)?.position;
-    return { resource, position: position === undefined ? "" : `${position.file}:${position.line}` };
+    return { resource, position: position === undefined ? "" : formatPlace(position) };
   });
 }

@@ -44,6 +44,10 @@ const kubernetesRegistry = z.strictObject({
   ignoredNamespaces: z.array(z.string().min(1)).optional().describe("The cluster's namespaces to leave alone; kube-node-lease, kube-public and kube-system where absent."),
   clusterDomain: z.string().refine((domain) => isHostname(domain) && !domain.startsWith("*"), "must be a DNS name in lower case").default(KUBERNETES_DEFAULTS.clusterDomain)
     .describe("The cluster's own domain, of the native names of its services."),
+  resources: z.boolean().default(false)
+    .describe("Reads Istio's resources of the cluster as configuration: what they say of its own services and namespaces. Needs the rights of docs/kubernetes/rbac-resources.yaml."),
+  resourceHosts: z.array(z.string().refine((host) => host !== "*" && isHostname(host), "must be a DNS name in lower case, `*.` allowed")).optional()
+    .describe("Hosts besides its own services that the cluster's resources may route and declare; none where absent. Needs `resources`."),
   network: z.string().optional().describe("Network of its endpoints; the mesh's own where absent."),
   locality: z.string().optional().describe("`region/zone` of endpoints whose nodes do not say where they are."),
 });
@@ -77,8 +81,10 @@ export const controlPlaneSchema = z.strictObject({
 }).superRefine(({ registries, sameness, mesh }, context) => {
   for (const [index, registry] of registries.entries()) {
     if (registry.kind === "consul") for (const { field, message } of findConsulFaults(registry)) context.addIssue({ code: "custom", path: ["registries", index, field], message });
+    if (registry.kind !== "kubernetes" || registry.resources || registry.resourceHosts === undefined) continue;
+    context.addIssue({ code: "custom", path: ["registries", index, "resourceHosts"], message: "needs `resources: true`" });
   }
-  for (const { index, message } of findRegistryConflicts(registries, mesh.domain)) context.addIssue({ code: "custom", path: ["registries", index], message });
+  for (const { index, message } of findRegistryConflicts(registries, mesh)) context.addIssue({ code: "custom", path: ["registries", index], message });
   for (const [index, rule] of sameness.entries()) {
     for (const { path, message } of findFaultsOfSameness(rule, registries)) context.addIssue({ code: "custom", path: ["sameness", index, ...path], message });
   }

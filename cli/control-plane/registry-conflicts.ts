@@ -23,10 +23,12 @@ const OWN_NAMES: readonly string[] = ["static", "hosts"];
  * Registries that could claim each other's names: each has namespaces of its
  * own, so that whoever may write to one takes nothing of another.
  */
-export function findRegistryConflicts(registries: readonly NamedRegistry[], meshDomain: string): RegistryConflict[] {
+export function findRegistryConflicts(registries: readonly NamedRegistry[], mesh: { readonly domain: string; readonly rootNamespace: string }): RegistryConflict[] {
   return registries.flatMap((registry, index) => {
     const { clusterDomain = "" } = registry;
-    if (clusterDomain === meshDomain || clusterDomain.endsWith(`.${meshDomain}`)) return [{ index, message: `its clusterDomain lies in the mesh's own domain ${meshDomain}` }];
+    if (clusterDomain === mesh.domain || clusterDomain.endsWith(`.${mesh.domain}`)) return [{ index, message: `its clusterDomain lies in the mesh's own domain ${mesh.domain}` }];
+    // What its cluster says there would hold in the whole mesh.
+    if (registry.kind === "kubernetes" && beginningOf(registry) !== "" && mesh.rootNamespace.startsWith(beginningOf(registry))) return [{ index, message: `its namespaces (${namespacesOf(registry)}) may be the mesh's root namespace ${mesh.rootNamespace}: give it another namespacePrefix` }];
     if (OWN_NAMES.includes(registry.name)) return [{ index, message: `the name ${registry.name} is the mesh's own` }];
     const earlier = registries.slice(0, index);
     if (earlier.some(({ name }) => name === registry.name)) return [{ index, message: `another registry has the name ${registry.name}` }];

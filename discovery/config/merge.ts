@@ -1,9 +1,9 @@
 import type { ParsedDocument } from "../../api/document.ts";
 import { issueCodes, type IssueCode } from "../../api/issue-codes.ts";
 import { type AnyResource, resourceKey, type ResourceKey } from "../../api/resource.ts";
-import type { Issue, SourcePosition } from "../../base/issue.ts";
+import { formatPlace, type Issue, type SourcePosition } from "../../base/issue.ts";
 import type { ConfigStatus } from "../status/config-status.ts";
-import { CONFIG_ORIGINS, type ConfigUnit, unitId } from "./unit.ts";
+import { CONFIG_ORIGINS, type ConfigUnit, isWholeSource, unitId } from "./unit.ts";
 
 /** A resource as it was last accepted. */
 export interface GoodResource {
@@ -21,6 +21,9 @@ export interface MergedConfig {
   readonly statuses: ReadonlyMap<string, ConfigStatus>;
 }
 
+/** Problems of a source that are none where nothing of it is in force. */
+const QUIET: ReadonlySet<string> = new Set<IssueCode>(["IM0205", "IM0207"]);
+
 interface Claim {
   readonly unit: ConfigUnit;
   readonly document: ParsedDocument;
@@ -28,10 +31,11 @@ interface Claim {
 
 /**
  * Decides what is in force, from everything that all sources say now and what
- * was in force before. Files come before the store, and files go by name. A
+ * was in force before. Files come before the store, that before clusters, and
+ * within them names decide. A
  * rejected resource keeps its last good value; one that nobody mentions any
- * more is gone, unless the file that held it cannot be fully read, or the whole
- * directory is empty.
+ * more is gone, unless the file that held it cannot be fully read, the whole
+ * directory is empty, or the cluster does not answer.
  */
 export function mergeConfig(units: readonly ConfigUnit[], before: ReadonlyMap<ResourceKey, GoodResource>, nowMs: number): MergedConfig {
   const ordered = [...units].sort(compareUnits);
@@ -40,9 +44,9 @@ export function mergeConfig(units: readonly ConfigUnit[], before: ReadonlyMap<Re
   const obscured = new Set<string>();
   for (const unit of ordered) {
     if (unit.problem !== undefined) {
-      const concerned = [...before.values()].map((good) => good.unit).filter((known) => unit.name === "" && known.startsWith(unitId(unit)));
-      // A source that is empty, and of which nothing is in force, is just empty.
-      if (unit.name === "" && concerned.length === 0) continue;
+      const concerned = [...before.values()].map((good) => good.unit).filter((known) => isWholeSource(unit) && known.startsWith(unitId(unit)));
+      // A source that is empty or not read yet, and of which nothing is in force, is just that.
+      if (concerned.length === 0 && QUIET.has(unit.problem.code)) continue;
       for (const id of [unitId(unit), ...concerned]) obscured.add(id);
       statuses.set(`unit/${unitId(unit)}`, anonymousStatus(unit, unit.problem.position ?? startOf(unit), [unit.problem]));
     }
@@ -114,7 +118,7 @@ function keptStatus(key: ResourceKey, good: GoodResource): ConfigStatus {
     origin: good.resource.origin,
     state: "rejected",
     position: good.resource.position,
-    issues: [issue("IM0203", good.resource.position, `${file} cannot be fully read; the last good value is in force`, "correct the issues of that file")],
+    issues: [issue("IM0203", good.resource.position, `${file} cannot be fully read; the last good value is in force`, good.resource.origin === "kubernetes" ? "it is read when the cluster answers" : "correct the issues of that file")],
     inForceSinceMs: good.acceptedAtMs,
   };
 }
@@ -130,7 +134,7 @@ function conflict(winner: Claim, loser: Claim): Issue {
   return issue(
     isAcross ? "IM0201" : "IM0202",
     loser.document.position,
-    `also defined at ${position.file}:${position.line}, which is in force`,
+    `also defined at ${formatPlace(position)}, which is in force`,
     "remove one of the two",
   );
 }

@@ -13,7 +13,7 @@ export interface ConfigStatus {
   readonly kind: string;
   readonly namespace: string;
   readonly name: string;
-  /** `files`, `store`. */
+  /** `files`, `store`, `kubernetes`. */
   readonly origin: string;
   readonly state: ConfigState;
   readonly position: SourcePosition;

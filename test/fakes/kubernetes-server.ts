@@ -1,6 +1,6 @@
 import http from "node:http";
 import type { AddressInfo } from "node:net";
-import { RESOURCES } from "../support/kubernetes-objects.ts";
+import { ISTIO_RESOURCES, resourceOf, RESOURCES } from "../support/kubernetes-objects.ts";
 import type { KubernetesObject, SampleKind } from "../support/kubernetes-objects.ts";
 
 /** What is wrong with the fake, as a test wants it. */
@@ -19,6 +19,7 @@ export interface KubernetesFaults {
 }
 
 export interface KubernetesQuestion {
+  readonly path: string;
   /** `services` */
   readonly plural: string;
   readonly query: URLSearchParams;
@@ -44,6 +45,10 @@ export class FakeKubernetes {
   readonly questions: KubernetesQuestion[] = [];
   /** Bearer tokens that may read; undefined: everybody. */
   tokens: ReadonlySet<string> | undefined;
+  /** Versions in which it serves Istio's kinds, the preferred first; none: they are not installed. */
+  istioVersions: readonly string[] = [];
+  /** Plurals of those that are not installed all the same. */
+  readonly lacking = new Set<string>();
   #objects = new Map<string, KubernetesObject>();
   #events: Event[] = [];
   #version = 100;
@@ -176,7 +181,7 @@ export class FakeKubernetes {
   }
 
   #tell(type: string, object: KubernetesObject): void {
-    const { plural } = RESOURCES[object.kind as SampleKind];
+    const { plural } = resourceOf(object.kind as SampleKind);
     const event = { type, version: this.#version, plural, object };
     this.#events.push(event);
     for (const watch of this.#watches) if (watch.plural === plural) this.#say(watch, event);
@@ -189,18 +194,40 @@ export class FakeKubernetes {
 
   #answer(request: http.IncomingMessage, response: http.ServerResponse): void {
     const url = new URL(request.url ?? "/", "http://kubernetes");
-    const kind = (Object.keys(RESOURCES) as SampleKind[]).find((one) => url.pathname === `${RESOURCES[one].group}/${RESOURCES[one].plural}`);
-    const { plural } = kind === undefined ? { plural: "" } : RESOURCES[kind];
+    const kind = this.#kindAt(url.pathname);
+    const { plural } = kind === undefined ? { plural: "" } : resourceOf(kind);
+    const described = kind === undefined ? this.#describe(url.pathname) : undefined;
     const token = request.headers.authorization?.replace(/^Bearer /, "");
-    this.questions.push({ plural, query: url.searchParams, token });
+    this.questions.push({ path: url.pathname, plural, query: url.searchParams, token });
     const { isCut, status, statusOf, retryAfterSeconds } = this.faults;
     const isCluster = url.pathname === "/api/v1/namespaces/default/services";
-    const refused = status ?? statusOf?.[plural] ?? (this.tokens !== undefined && !this.tokens.has(token ?? "") ? 401 : kind === undefined && !isCluster ? 404 : undefined);
+    const refused = status ?? statusOf?.[plural] ?? (this.tokens !== undefined && !this.tokens.has(token ?? "") ? 401 : kind === undefined && described === undefined && !isCluster ? 404 : undefined);
     if (isCut === true) response.destroy();
     else if (refused !== undefined) fail(response, refused, "refused by the fake", retryAfterSeconds);
     else if (isCluster) this.#identify(response);
+    else if (described !== undefined) response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(described));
     else if (url.searchParams.get("watch") === "true") this.#watch(plural, url.searchParams, response);
     else this.#list(kind as SampleKind, url.searchParams, response);
+  }
+
+  #kindAt(path: string): SampleKind | undefined {
+    const core = (Object.keys(RESOURCES) as SampleKind[]).find((one) => path === `${resourceOf(one).group}/${resourceOf(one).plural}`);
+    return core ?? this.#installed().find(([group, version, kind]) => path === `/apis/${group}/${version}/${resourceOf(kind).plural}`)?.[2];
+  }
+
+  #installed(): [group: string, version: string, kind: SampleKind][] {
+    const kinds = (Object.keys(ISTIO_RESOURCES) as (keyof typeof ISTIO_RESOURCES)[]).filter((kind) => !this.lacking.has(ISTIO_RESOURCES[kind].plural));
+    return this.istioVersions.flatMap((version) => kinds.map((kind): [string, string, SampleKind] => [ISTIO_RESOURCES[kind].group.split("/")[2] ?? "", version, kind]));
+  }
+
+  /** What it says of a group of its API, or of a version of it. */
+  #describe(path: string): object | undefined {
+    const [, , group = "", version] = path.split("/");
+    const installed = this.#installed().filter((one) => one[0] === group && (version === undefined || one[1] === version));
+    if (installed.length === 0) return undefined;
+    if (version !== undefined) return { kind: "APIResourceList", resources: installed.map(([, , kind]) => ({ name: resourceOf(kind).plural, kind })) };
+    const versions = [...new Set(installed.map((one) => one[1]))].map((one) => ({ groupVersion: `${group}/${one}`, version: one }));
+    return { kind: "APIGroup", name: group, versions, preferredVersion: versions[0] };
   }
 
   /** The list of the cluster's own service, which is in no other list here. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { systemClock } from "../../base/clock.ts";
 import type { EndpointView, RegistryView, ServiceView } from "../../discovery/http/api.ts";
-import { createKubernetesClient } from "../../discovery/registry/kubernetes/client.ts";
+import { createKubernetesClient } from "../../discovery/kubernetes/client.ts";
 import { createKubernetesRegistry } from "../../discovery/registry/kubernetes/registry.ts";
 import type { KubernetesRegistryOptions } from "../../discovery/registry/kubernetes/registry.ts";
 import type { Registry, RegistryService } from "../../discovery/registry/registry.ts";

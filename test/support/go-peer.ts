@@ -132,7 +132,7 @@ function run(command: string, args: readonly string[], { cwd, inherited, env = {
   return { ended, lines: () => lines };
 }
 
-function cacheFolder(): string {
+export function cacheFolder(): string {
   return process.env["IRONMESH_CACHE"] ?? "/var/cache/ironmesh";
 }
 
@@ -140,11 +140,12 @@ function builtPath({ command, version }: GoProgram): string {
   return join(cacheFolder(), "bin", `${command}-${version}`);
 }
 
-function onPath(name: string): string[] {
+/** Where a command of that name could be, the first that counts first. */
+export function onPath(name: string): string[] {
   return [...(process.env["PATH"] ?? "").split(delimiter), "/usr/local/go/bin"].map((folder) => join(folder, name));
 }
 
-function isExecutable(path: string): boolean {
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return true;

@@ -8,7 +8,7 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { RESOURCES } from "./kubernetes-objects.ts";
+import { ISTIO_RESOURCES, resourceOf, RESOURCES } from "./kubernetes-objects.ts";
 import type { KubernetesObject, SampleKind } from "./kubernetes-objects.ts";
 import type { KubernetesPrograms } from "./kubernetes.ts";
 import { waitUntil } from "./wait-until.ts";
@@ -198,11 +198,12 @@ const OTHERS: Readonly<Record<string, { readonly group: string; readonly plural:
   ServiceAccount: { group: "/api/v1", plural: "serviceaccounts", isNamespaced: true },
   Secret: { group: "/api/v1", plural: "secrets", isNamespaced: true },
   ClusterRole: { group: "/apis/rbac.authorization.k8s.io/v1", plural: "clusterroles", isNamespaced: false },
+  CustomResourceDefinition: { group: "/apis/apiextensions.k8s.io/v1", plural: "customresourcedefinitions", isNamespaced: false },
   ClusterRoleBinding: { group: "/apis/rbac.authorization.k8s.io/v1", plural: "clusterrolebindings", isNamespaced: false },
 };
 
 function pathOf({ kind, metadata }: KubernetesObject): string {
-  const { group, plural, isNamespaced } = kind in RESOURCES ? RESOURCES[kind as SampleKind] : (OTHERS[kind] ?? { group: "", plural: kind, isNamespaced: true });
+  const { group, plural, isNamespaced } = kind in RESOURCES || kind in ISTIO_RESOURCES ? resourceOf(kind as SampleKind) : (OTHERS[kind] ?? { group: "", plural: kind, isNamespaced: true });
   return `${group}${isNamespaced ? `/namespaces/${metadata.namespace ?? "default"}` : ""}/${plural}/${metadata.name}`;
 }
 

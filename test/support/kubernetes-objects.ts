@@ -17,7 +17,31 @@ export const RESOURCES = {
   Node: { group: "/api/v1", plural: "nodes", isNamespaced: false },
 } as const;
 
-export type SampleKind = keyof typeof RESOURCES;
+const NETWORKING = { group: "/apis/networking.istio.io/v1", isNamespaced: true } as const;
+const SECURITY = { group: "/apis/security.istio.io/v1", isNamespaced: true } as const;
+
+/** Istio's, which are there where they are installed. */
+export const ISTIO_RESOURCES = {
+  ServiceEntry: { ...NETWORKING, plural: "serviceentries" },
+  WorkloadEntry: { ...NETWORKING, plural: "workloadentries" },
+  WorkloadGroup: { ...NETWORKING, plural: "workloadgroups" },
+  VirtualService: { ...NETWORKING, plural: "virtualservices" },
+  DestinationRule: { ...NETWORKING, plural: "destinationrules" },
+  PeerAuthentication: { ...SECURITY, plural: "peerauthentications" },
+  AuthorizationPolicy: { ...SECURITY, plural: "authorizationpolicies" },
+} as const;
+
+export type SampleKind = keyof typeof RESOURCES | keyof typeof ISTIO_RESOURCES;
+
+/** Where objects of a kind are in the API. */
+export function resourceOf(kind: SampleKind): { readonly group: string; readonly plural: string; readonly isNamespaced: boolean } {
+  return kind in RESOURCES ? RESOURCES[kind as keyof typeof RESOURCES] : ISTIO_RESOURCES[kind as keyof typeof ISTIO_RESOURCES];
+}
+
+/** One of Istio's resources, of the cluster's namespace `shop` unless said otherwise. */
+export function istio(kind: keyof typeof ISTIO_RESOURCES, name: string, spec: object, { namespace = "shop", ...metadata }: { readonly namespace?: string; readonly annotations?: object; readonly labels?: object } = {}): KubernetesObject {
+  return { apiVersion: ISTIO_RESOURCES[kind].group.replace("/apis/", ""), kind, metadata: { name, namespace, ...metadata }, spec };
+}
 
 export function service(name: string, spec: object = {}, metadata: object = {}): KubernetesObject {
   return { apiVersion: "v1", kind: "Service", metadata: { name, namespace: "default", ...metadata }, spec: { ports: [{ name: "http", port: 80, targetPort: 8_080, protocol: "TCP" }], ...spec } };

@@ -1,4 +1,4 @@
-import type { KubernetesClient } from "./client.ts";
+import type { KubernetesClient } from "../../kubernetes/client.ts";
 
 /** The client, and how many of its watches are open. */
 export function countWatches(client: KubernetesClient): { readonly client: KubernetesClient; readonly open: () => number } {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import type { ObjectChange } from "./follow.ts";
+import type { ObjectChange } from "../../kubernetes/follow.ts";
 import type { EndpointSlice, KubernetesService, Node, Pod } from "./objects.ts";
 
 /** What is held of a cluster, and which services each change is about. */

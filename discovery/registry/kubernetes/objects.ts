@@ -1,7 +1,5 @@
 import { z } from "zod";
-import { messageOf } from "../../../base/coded-error.ts";
-import { kubernetesFailure } from "./failure.ts";
-import { mustBeVersion } from "./resource-version.ts";
+import { reader, text } from "../../kubernetes/object.ts";
 
 /**
  * What is kept of the cluster's objects: a few fields of each, and nothing of
@@ -9,37 +7,13 @@ import { mustBeVersion } from "./resource-version.ts";
  * or nulls what is empty, and adds fields with every version.
  */
 
-/** An object as it was seen once. */
-export interface Seen<T> {
-  /** `NAMESPACE/NAME`, or the name of what has no namespace. */
-  readonly key: string;
-  readonly version: string;
-  /** Undefined where it is not understood. */
-  readonly value?: T;
-  /** Why it is not. */
-  readonly problem?: string;
-}
-
-const texts = z.record(z.string(), z.string()).nullish().transform((value) => value ?? {});
 const portNumber = z.number().int().min(1).max(65_535);
 const protocol = z.string().nullish().transform((value) => value ?? "TCP");
-const text = z.string().nullish().transform((value) => value ?? "");
 const list = <T extends z.ZodType>(item: T) => z.array(item).nullish().transform((value) => value ?? []);
 const flag = z.boolean().nullish().transform((value) => value ?? undefined);
 
 /** Each of them may be unknown. */
 const conditions = z.object({ ready: flag, serving: flag, terminating: flag });
-
-const metadataSchema = z.object({
-  namespace: text,
-  name: z.string().min(1),
-  uid: text,
-  resourceVersion: z.string(),
-  labels: texts,
-  annotations: texts,
-});
-
-const anyObject = z.object({ metadata: metadataSchema });
 
 const serviceSpec = z.object({
   type: text,
@@ -102,11 +76,6 @@ export interface Node {
   readonly zone: string;
 }
 
-export type Metadata = z.output<typeof metadataSchema>;
-
-/** Reads an object whose metadata has been read. */
-export type Reader<T> = (object: unknown, metadata: Metadata) => Seen<T>;
-
 export const readService = reader((metadata, object): KubernetesService => {
   const { namespace, name, labels, annotations } = metadata;
   return { namespace, name, labels, exportTo: annotations["networking.istio.io/exportTo"] ?? "", ...serviceSpec.parse(object["spec"] ?? {}) };
@@ -134,28 +103,3 @@ export const readPod = reader((metadata, object): Pod => {
 });
 
 export const readNode = reader(({ labels }): Node => ({ region: labels["topology.kubernetes.io/region"] ?? "", zone: labels["topology.kubernetes.io/zone"] ?? "" }));
-
-/** Where a list or an event stands, whatever the object is. Throws `MESH_REGISTRY_MALFORMED`. */
-export function readMetadata(object: unknown): Metadata {
-  const parsed = anyObject.safeParse(object);
-  if (!parsed.success) throw kubernetesFailure("MESH_REGISTRY_MALFORMED", `an object of kubernetes has no usable metadata: ${firstIssue(parsed.error)}`);
-  mustBeVersion(parsed.data.metadata.resourceVersion);
-  return parsed.data.metadata;
-}
-
-/** One object that is not understood does not hold the others back. */
-function reader<T>(read: (metadata: Metadata, object: Readonly<Record<string, unknown>>) => T): Reader<T> {
-  return (object, metadata) => {
-    const key = metadata.namespace === "" ? metadata.name : `${metadata.namespace}/${metadata.name}`;
-    const version = metadata.resourceVersion;
-    try {
-      return { key, version, value: read(metadata, object as Readonly<Record<string, unknown>>) };
-    } catch (failure) {
-      return { key, version, problem: failure instanceof z.ZodError ? firstIssue(failure) : messageOf(failure) };
-    }
-  };
-}
-
-function firstIssue({ issues: [issue] }: z.ZodError): string {
-  return issue === undefined ? "" : `${issue.path.join(".")}: ${issue.message}`;
-}

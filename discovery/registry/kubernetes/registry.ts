@@ -4,26 +4,23 @@ import type { CodedError } from "../../../base/coded-error.ts";
 import { parseLocality } from "../../../model/workload.ts";
 import { RegistryActivity } from "../activity.ts";
 import type { Registry, RegistryFailure, RegistryService } from "../registry.ts";
-import { createKubernetesClient } from "./client.ts";
-import type { KubernetesAccess, KubernetesKind } from "./client.ts";
+import { createKubernetesClient } from "../../kubernetes/client.ts";
+import type { KubernetesAccess, KubernetesKind } from "../../kubernetes/client.ts";
+import { FOLLOW_PACING, followKind } from "../../kubernetes/follow.ts";
+import type { FollowPacing, ObjectChange } from "../../kubernetes/follow.ts";
+import { identifyCluster } from "../../kubernetes/identity.ts";
+import { meshNamespace, namespacePrefixOf, wantedNamespaces } from "../../kubernetes/namespaces.ts";
+import type { NamespaceSettings } from "../../kubernetes/namespaces.ts";
+import type { Reader } from "../../kubernetes/object.ts";
 import { countWatches } from "./counted-watches.ts";
-import { followKind } from "./follow.ts";
-import type { FollowPacing, ObjectChange } from "./follow.ts";
 import { ObjectIndex } from "./object-index.ts";
-import { readMetadata, readNode, readPod, readService, readSlice } from "./objects.ts";
-import type { EndpointSlice, Reader } from "./objects.ts";
-import { buildKubernetesService, meshNamespace } from "./service.ts";
+import { readNode, readPod, readService, readSlice } from "./objects.ts";
+import type { EndpointSlice } from "./objects.ts";
+import { buildKubernetesService } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 
-export interface KubernetesRegistryOptions extends KubernetesAccess {
-  /** As configured, unique in the mesh. */
-  readonly name: string;
+export interface KubernetesRegistryOptions extends KubernetesAccess, NamespaceSettings {
   readonly meshDomain: string;
-  /** Stands before each of the cluster's namespaces; absent: `<name>-`. */
-  readonly namespacePrefix?: string | undefined;
-  /** The cluster's namespaces to read; absent: all but the ignored ones. */
-  readonly namespaces?: readonly string[] | undefined;
-  readonly ignoredNamespaces?: readonly string[] | undefined;
   readonly clusterDomain?: string | undefined;
   readonly network?: string | undefined;
   /** `region/zone` of nodes that do not say it. */
@@ -41,19 +38,7 @@ export interface RegistryPacing extends FollowPacing {
 
 export const KUBERNETES_DEFAULTS = {
   clusterDomain: "cluster.local",
-  /** The cluster's own machinery, which calls itself. */
-  ignoredNamespaces: ["kube-node-lease", "kube-public", "kube-system"],
-  pacing: {
-    pageSize: 500,
-    watchSeconds: 300,
-    // Two bookmarks and a half.
-    silenceMs: 150_000,
-    resumeMs: 1_000,
-    // Nodes are lost after 40 s without their heartbeat, and pods are written again by then.
-    resetHoldMs: 120_000,
-    backoff: { baseMs: 500, maxMs: 30_000 },
-    gatherMs: 50,
-  },
+  pacing: { ...FOLLOW_PACING, gatherMs: 50 },
 } as const;
 
 const KINDS = {
@@ -63,9 +48,6 @@ const KINDS = {
   pods: { path: "/api/v1/pods", fieldSelector: "status.phase!=Succeeded,status.phase!=Failed" },
   nodes: { path: "/api/v1/nodes" },
 } as const satisfies Readonly<Record<string, KubernetesKind>>;
-
-/** The cluster's own service: the API server makes it when it has no data yet, and nobody needs further rights to see it. */
-const CLUSTER: KubernetesKind = { path: "/api/v1/namespaces/default/services", fieldSelector: "metadata.name=kubernetes" };
 
 type KindName = keyof typeof KINDS;
 
@@ -86,15 +68,13 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
   const settings: ServiceSettings = {
     registry: name,
     meshDomain: options.meshDomain,
-    namespacePrefix: options.namespacePrefix ?? `${name}-`,
+    namespacePrefix: namespacePrefixOf(options),
     clusterDomain: options.clusterDomain ?? KUBERNETES_DEFAULTS.clusterDomain,
     network: options.network ?? "",
     locality: parseLocality(options.locality),
   };
   const { client, open: openWatches } = countWatches(createKubernetesClient(options, clock));
   const activity = new RegistryActivity();
-  const only = options.namespaces === undefined ? undefined : new Set(options.namespaces);
-  const ignored = new Set(options.ignoredNamespaces ?? (only === undefined ? KUBERNETES_DEFAULTS.ignoredNamespaces : []));
   const services = new SourceCollection<RegistryService>();
   const index = new ObjectIndex();
   const followings: Following[] = [];
@@ -109,13 +89,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
   const closing = new AbortController();
   let finished: Promise<unknown> | undefined;
 
-  const isWanted = (namespace: string): boolean => namespace === "" || (!ignored.has(namespace) && (only?.has(namespace) ?? true));
-
-  async function identify(signal: AbortSignal): Promise<string> {
-    const page = await client.list({ kind: CLUSTER, limit: 1, continueToken: "", signal });
-    const [own] = page?.items ?? [];
-    return own === undefined ? "" : readMetadata(own).uid;
-  }
+  const isWanted = wantedNamespaces(options);
 
   function follow<T>(kind: KindName, read: Reader<T>, take: (changes: readonly ObjectChange<T>[]) => Iterable<string>): Promise<void> {
     const following: Following = { name: kind, isSettled: false, confirmedAt: undefined, failure: undefined, problems: new Map() };
@@ -124,7 +98,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
       {
         client,
         kind: KINDS[kind],
-        identify,
+        identify: (signal) => identifyCluster(client, signal),
         read,
         isWanted,
         clock,

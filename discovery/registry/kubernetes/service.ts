@@ -3,6 +3,7 @@ import { canonicalHostname, isHostname } from "../../../model/hostname.ts";
 import { selectProtocol } from "../../../model/port.ts";
 import type { ServicePort } from "../../../model/port.ts";
 import type { Workload } from "../../../model/workload.ts";
+import { meshNamespace } from "../../kubernetes/namespaces.ts";
 import type { RegistryService } from "../registry.ts";
 import { buildInstances } from "./instances.ts";
 import type { InstanceSettings, Surroundings } from "./instances.ts";
@@ -15,12 +16,6 @@ export interface ServiceSettings extends InstanceSettings {
   readonly namespacePrefix: string;
   /** The cluster's own domain, of its native names. */
   readonly clusterDomain: string;
-}
-
-/** The mesh's namespace for one of the cluster's; undefined where it would be no DNS label. */
-export function meshNamespace(namespace: string, { namespacePrefix }: Pick<ServiceSettings, "namespacePrefix">): string | undefined {
-  const mapped = `${namespacePrefix}${namespace}`;
-  return mapped.length <= 63 ? mapped : undefined;
 }
 
 /** One Kubernetes service as the mesh sees it; undefined where its namespace can be none of the mesh. */

@@ -24,6 +24,22 @@ describe("registries of one configuration", () => {
     for (const namespacePrefix of ["", "-", "east", "East-"]) assert.equal(complaints({ kind: "kubernetes", namespacePrefix }).length, 1, namespacePrefix);
   });
 
+  it("have none of the mesh's root namespace, whose policies hold everywhere", () => {
+    assert.deepEqual(complaints({ kind: "kubernetes", name: "ironmesh" }), [
+      "registries.0: its namespaces (ironmesh-…) may be the mesh's root namespace ironmesh-system: give it another namespacePrefix",
+    ]);
+    assert.deepEqual(complaints({ kind: "kubernetes", name: "ironmesh", namespacePrefix: "east-" }), []);
+  });
+
+  it("speak of other hosts only where their resources are read", () => {
+    const resourceHosts = ["*.example.com", "api.bank.com"];
+    assert.deepEqual(complaints({ kind: "kubernetes", resources: true, resourceHosts }), []);
+    assert.deepEqual(complaints({ kind: "kubernetes", resourceHosts }), ["registries.0.resourceHosts: needs `resources: true`"]);
+    for (const host of ["*", "Bank.com", "*.*.com", ""]) {
+      assert.deepEqual(complaints({ kind: "kubernetes", resources: true, resourceHosts: [host] }), ["registries.0.resourceHosts.0: must be a DNS name in lower case, `*.` allowed"], host);
+    }
+  });
+
   it("have names of their own", () => {
     assert.deepEqual(complaints({ kind: "consul", name: "one" }, { kind: "kubernetes", name: "one" }), ["registries.1: another registry has the name one"]);
     for (const name of ["static", "hosts"]) assert.deepEqual(complaints({ kind: "kubernetes", name }), [`registries.0: the name ${name} is the mesh's own`]);

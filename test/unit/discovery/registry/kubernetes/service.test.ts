@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { buildKubernetesService } from "../../../../../discovery/registry/kubernetes/service.ts";
 import type { ServiceSettings } from "../../../../../discovery/registry/kubernetes/service.ts";
-import { readMetadata, readNode, readPod, readService, readSlice } from "../../../../../discovery/registry/kubernetes/objects.ts";
-import type { Reader } from "../../../../../discovery/registry/kubernetes/objects.ts";
+import { readMetadata } from "../../../../../discovery/kubernetes/object.ts";
+import type { Reader } from "../../../../../discovery/kubernetes/object.ts";
+import { readNode, readPod, readService, readSlice } from "../../../../../discovery/registry/kubernetes/objects.ts";
 import type { RegistryService } from "../../../../../discovery/registry/registry.ts";
 import { joinEndpoints } from "../../../../../discovery/catalog/join-endpoints.ts";
 import type { Workload } from "../../../../../model/workload.ts";

@@ -1,4 +1,4 @@
-import { CodedError, messageOf } from "../../../base/coded-error.ts";
+import { CodedError, messageOf } from "../../base/coded-error.ts";
 
 /** What can be wrong with a Kubernetes cluster's API, by what to do about it. */
 export type KubernetesFailureCode =
@@ -20,7 +20,7 @@ export type KubernetesFailureCode =
 const hints: Readonly<Record<KubernetesFailureCode, string>> = {
   MESH_REGISTRY_UNREACHABLE: "is the API server up, and are its address and certificates in the kubeconfig right?",
   MESH_REGISTRY_UNAVAILABLE: "is the cluster's etcd well? `kubectl get --raw /readyz?verbose`",
-  MESH_REGISTRY_DENIED: "it needs list and watch of services, endpointslices, pods and nodes: apply docs/kubernetes/rbac.yaml, and check its token",
+  MESH_REGISTRY_DENIED: "it needs list and watch of services, endpointslices, pods and nodes: apply docs/kubernetes/rbac.yaml (for its resources rbac-resources.yaml too), and check its token",
   MESH_REGISTRY_THROTTLED: "the API server sheds load; see its flow schemas (`kubectl get flowschemas`)",
   MESH_REGISTRY_MISCONFIGURED: "check the registry's kubeconfig and context; Kubernetes 1.21 or newer is needed",
   MESH_REGISTRY_MALFORMED: "is this address really a Kubernetes API server?",

@@ -3,8 +3,8 @@ import https from "node:https";
 import { readFile } from "node:fs/promises";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { z } from "zod";
-import type { Clock } from "../../../base/clock.ts";
-import { CodedError, messageOf } from "../../../base/coded-error.ts";
+import type { Clock } from "../../base/clock.ts";
+import { CodedError, messageOf } from "../../base/coded-error.ts";
 import { failureOfStatus, failureOfTransport, kubernetesFailure } from "./failure.ts";
 import { readLines } from "./lines.ts";
 import { mustBeVersion } from "./resource-version.ts";
@@ -63,12 +63,14 @@ export interface WatchEvent {
 /** `gone`: the version is too old, and only a list tells what is now. */
 export type WatchEnd = "ended" | "gone";
 
-/** The two questions that the registry asks. Rejects with a CodedError `MESH_REGISTRY_…`. */
+/** The questions that are asked of a cluster. Rejects with a CodedError `MESH_REGISTRY_…`. */
 export interface KubernetesClient {
   /** Undefined where the state that the token continues is gone. */
   list(query: ListQuery): Promise<ListPage | undefined>;
   /** Resolves when the watch ends, also when its connection is reset. */
   watch(query: WatchQuery): Promise<WatchEnd>;
+  /** What the cluster says of a group of its API, or of one version of it; undefined where it has none such. */
+  describe(path: string, signal: AbortSignal): Promise<unknown>;
   close(): void;
 }
 
@@ -150,7 +152,7 @@ export function createKubernetesClient(access: KubernetesAccess, clock: Clock): 
         try {
           response = await request(kind.path, query, abort);
         } catch (failure) {
-          if (isGone(failure)) return undefined;
+          if (isAnswer(failure, 410)) return undefined;
           throw failure;
         }
         const body = await readText(response, MAX_PAGE_BYTES, () => alive(ANSWER_MS));
@@ -167,7 +169,7 @@ export function createKubernetesClient(access: KubernetesAccess, clock: Clock): 
         try {
           response = await request(kind.path, query, abort);
         } catch (failure) {
-          if (isGone(failure)) return "gone";
+          if (isAnswer(failure, 410)) return "gone";
           throw failure;
         }
         alive(silenceMs);
@@ -190,6 +192,20 @@ export function createKubernetesClient(access: KubernetesAccess, clock: Clock): 
           response.destroy();
         }
         return "ended";
+      }),
+
+    describe: (path, signal) =>
+      guarded(signal, async (abort, alive) => {
+        let response: http.IncomingMessage;
+        try {
+          response = await request(path, new URLSearchParams(), abort);
+        } catch (failure) {
+          if (isAnswer(failure, 404)) return undefined;
+          throw failure;
+        }
+        const parsed = parseJson(await readText(response, MAX_PAGE_BYTES, () => alive(ANSWER_MS)));
+        if (parsed === undefined) throw kubernetesFailure("MESH_REGISTRY_MALFORMED", `the answer to ${path} is no JSON`);
+        return parsed;
       }),
 
     close() {
@@ -241,8 +257,8 @@ function queryOf({ fieldSelector }: KubernetesKind, parameters: Readonly<Record<
   return new URLSearchParams({ ...parameters, ...(fieldSelector === undefined ? {} : { fieldSelector }) });
 }
 
-function isGone(failure: unknown): boolean {
-  return failure instanceof CodedError && failure.facts["status"] === 410;
+function isAnswer(failure: unknown, status: number): boolean {
+  return failure instanceof CodedError && failure.facts["status"] === status;
 }
 
 async function readText(response: http.IncomingMessage, maxBytes: number, onChunk: () => void = () => {}): Promise<string> {

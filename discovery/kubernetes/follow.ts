@@ -1,12 +1,12 @@
-import { backoffDelay } from "../../../base/backoff.ts";
-import type { BackoffPolicy } from "../../../base/backoff.ts";
-import type { Clock } from "../../../base/clock.ts";
-import { CodedError, messageOf } from "../../../base/coded-error.ts";
-import { pause } from "../../../base/pause.ts";
+import { backoffDelay } from "../../base/backoff.ts";
+import type { BackoffPolicy } from "../../base/backoff.ts";
+import type { Clock } from "../../base/clock.ts";
+import { CodedError, messageOf } from "../../base/coded-error.ts";
+import { pause } from "../../base/pause.ts";
 import type { KubernetesClient, KubernetesKind, WatchEvent } from "./client.ts";
 import { kubernetesFailure } from "./failure.ts";
-import { readMetadata } from "./objects.ts";
-import type { Reader, Seen } from "./objects.ts";
+import { readMetadata } from "./object.ts";
+import type { Reader, Seen } from "./object.ts";
 import { compareVersions } from "./resource-version.ts";
 
 /** How a cluster is asked. Milliseconds where not said otherwise. */
@@ -21,12 +21,30 @@ export interface FollowPacing {
   readonly resumeMs: number;
   /** After a reset of the cluster's data, how long its losses are not believed. */
   readonly resetHoldMs: number;
+  /** How often it is asked whether a kind that is served nowhere is served now. */
+  readonly absentMs: number;
   readonly backoff: BackoffPolicy;
 }
+
+export const FOLLOW_PACING: FollowPacing = {
+  pageSize: 500,
+  watchSeconds: 300,
+  // Two bookmarks and a half.
+  silenceMs: 150_000,
+  resumeMs: 1_000,
+  // Nodes are lost after 40 s without their heartbeat, and pods are written again by then.
+  resetHoldMs: 120_000,
+  absentMs: 30_000,
+  backoff: { baseMs: 500, maxMs: 30_000 },
+};
 
 export interface FollowOptions<T> {
   readonly client: KubernetesClient;
   readonly kind: KubernetesKind;
+  /** Asked before each list where the kind is served now; undefined: nowhere. Absent: at `kind`, always. */
+  readonly locate?: (signal: AbortSignal) => Promise<KubernetesKind | undefined>;
+  /** Called while the kind is served nowhere. That its objects are gone is believed when it lasts for `resetHoldMs`. */
+  readonly onAbsent?: () => void;
   /** What tells the cluster's data from other data: another answer is another cluster, or one that lost everything. */
   readonly identify: (signal: AbortSignal) => Promise<string>;
   readonly read: Reader<T>;
@@ -66,7 +84,8 @@ const LOSES_TRACK: ReadonlySet<string> = new Set(["MESH_REGISTRY_UNREACHABLE", "
  * Source: kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
 export async function followKind<T>(options: FollowOptions<T>, signal: AbortSignal): Promise<void> {
-  const { client, kind, clock, pacing } = options;
+  const { client, clock, pacing } = options;
+  let { kind } = options;
   /** Versions of the objects that are there. */
   const versions = new Map<string, string>();
   /** Up to where everything is known. */
@@ -74,6 +93,7 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
   let needsList = true;
   let identity: string | undefined;
   let resetAt: number | undefined;
+  let absentSince: number | undefined;
   let attempt = 0;
 
   /** Reads the whole list in pages; in one piece where the pages' state went away meanwhile. */
@@ -96,6 +116,10 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
 
   async function relist(): Promise<void> {
     await identify();
+    const place = options.locate === undefined ? kind : await options.locate(signal);
+    if (place === undefined) return noteAbsence();
+    kind = place;
+    absentSince = undefined;
     const { version, items } = await readAll();
     if (position !== undefined && compareVersions(version, position) < 0) noteReset();
     const lost = [...versions.keys()].filter((key) => !items.has(key));
@@ -109,6 +133,19 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
     }
     position = version;
     needsList = false;
+    confirm();
+  }
+
+  /** The API of a kind is taken away with all of its objects; but one that has just started may lack it for a moment. */
+  function noteAbsence(): void {
+    absentSince ??= clock.now();
+    position = undefined;
+    if (clock.now() - absentSince >= pacing.resetHoldMs) {
+      const gone = [...versions.keys()].map((key) => ({ key, seen: undefined }));
+      versions.clear();
+      options.onContent(gone);
+    }
+    options.onAbsent?.();
     confirm();
   }
 
@@ -199,8 +236,9 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
   async function round(): Promise<number> {
     if (!needsList) await probe();
     if (needsList) await relist();
+    if (position === undefined) return pacing.absentMs;
     const startedAt = clock.now();
-    const end = await watch(position ?? "");
+    const end = await watch(position);
     const restMs = Math.max(0, pacing.resumeMs - (clock.now() - startedAt));
     if (end === "ended") return restMs;
     // A list is dear to the cluster: one that did not help is not repeated at once.
@@ -215,8 +253,10 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
       if (signal.aborted) return;
       // One registry's bug must not take the others with it: it shows in the status, and the last good content stays.
       const failure = thrown instanceof CodedError ? thrown : kubernetesFailure("MESH_REGISTRY_MALFORMED", messageOf(thrown), thrown);
-      if (LOSES_TRACK.has(failure.code)) needsList = true;
-      options.onFailure(failure);
+      const isUnlocated = options.locate !== undefined && failure.facts["status"] === 404;
+      if (isUnlocated || LOSES_TRACK.has(failure.code)) needsList = true;
+      // That it is served elsewhere, or nowhere, is no failure.
+      if (!isUnlocated) options.onFailure(failure);
       delayMs = Math.max(backoffDelay(pacing.backoff, attempt++), Number(failure.facts["retryAfterMs"] ?? 0));
     }
     if (delayMs > 0) await pause(clock, delayMs, signal);
