@@ -44,8 +44,12 @@ const kubernetesRegistry = z.strictObject({
   ignoredNamespaces: z.array(z.string().min(1)).optional().describe("The cluster's namespaces to leave alone; kube-node-lease, kube-public and kube-system where absent."),
   clusterDomain: z.string().refine((domain) => isHostname(domain) && !domain.startsWith("*"), "must be a DNS name in lower case").default(KUBERNETES_DEFAULTS.clusterDomain)
     .describe("The cluster's own domain, of the native names of its services."),
+  istioPods: z.enum(["plaintext", "exclude"]).default(KUBERNETES_DEFAULTS.istioPods)
+    .describe("How pods that are in an Istio mesh of the cluster are called: its authority is another one. `exclude` where that mesh, or what is sent there, takes no plaintext."),
   resources: z.boolean().default(false)
     .describe("Reads Istio's resources of the cluster as configuration: what they say of its own services and namespaces. Needs the rights of docs/kubernetes/rbac-resources.yaml."),
+  istioRootNamespace: z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be a DNS label").default("istio-system")
+    .describe("The cluster's namespace whose policies hold in all of its namespaces, as its Istio has it. They hold in no others of the mesh."),
   resourceHosts: z.array(z.string().refine((host) => host !== "*" && isHostname(host), "must be a DNS name in lower case, `*.` allowed")).optional()
     .describe("Hosts besides its own services that the cluster's resources may route and declare; none where absent. Needs `resources`."),
   network: z.string().optional().describe("Network of its endpoints; the mesh's own where absent."),

@@ -47,6 +47,6 @@ async function prepareConsul(config: Extract<RegistryConfig, { kind: "consul" }>
     });
 }
 
-function prepareKubernetes({ kind: _kind, resources: _resources, resourceHosts: _hosts, ...config }: Extract<RegistryConfig, { kind: "kubernetes" }>, { meshDomain, clock }: Surroundings): Create {
+function prepareKubernetes({ kind: _kind, resources: _resources, resourceHosts: _hosts, istioRootNamespace: _root, ...config }: Extract<RegistryConfig, { kind: "kubernetes" }>, { meshDomain, clock }: Surroundings): Create {
   return (onSynced) => createKubernetesRegistry({ ...config, meshDomain, clock, onSynced });
 }

@@ -74,6 +74,9 @@ export interface KubernetesClient {
   close(): void;
 }
 
+/** What a request carries of who asks. */
+type Credentials = Omit<https.RequestOptions, "headers"> & { readonly headers: Readonly<Record<string, string>> };
+
 const ANSWER_MS = 30_000;
 /** No page is near it; a peer that is none could send for ever. */
 const MAX_PAGE_BYTES = 256 * 1_024 * 1_024;
@@ -94,6 +97,8 @@ const statusSchema = z.object({ code: z.number().default(0), message: z.string()
  */
 export function createKubernetesClient(access: KubernetesAccess, clock: Clock): KubernetesClient {
   let session: Promise<KubeConfig> | undefined;
+  /** A plugin that asks a person, or hangs, is run once for all who wait for it. */
+  let authentication: Promise<Credentials> | undefined;
 
   /** An answer below 300 with whoever follows its silence; the caller reads or destroys it. */
   async function request(path: string, query: URLSearchParams, abort: AbortController): Promise<http.IncomingMessage> {
@@ -103,8 +108,9 @@ export function createKubernetesClient(access: KubernetesAccess, clock: Clock): 
     });
     const config = await session;
     const server = config.getCurrentCluster()?.server ?? "";
-    const options: https.RequestOptions = { headers: { accept: "application/json", "user-agent": "ironmesh" }, signal: abort.signal };
-    await authenticate(config, access, options);
+    authentication ??= authenticate(config, access).finally(() => (authentication = undefined));
+    const { headers, ...credentials } = await orAborted(authentication, abort.signal);
+    const options: https.RequestOptions = { ...credentials, headers: { ...headers, accept: "application/json", "user-agent": "ironmesh" }, signal: abort.signal };
     const url = new URL(`${server.replace(/\/$/, "")}${path}?${query.toString()}`);
     const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
       const asked = (url.protocol === "https:" ? https : http).get(url, options, resolve);
@@ -114,7 +120,7 @@ export function createKubernetesClient(access: KubernetesAccess, clock: Clock): 
     const { statusCode = 0 } = response;
     if (statusCode >= 200 && statusCode < 300) return response;
     // A credential that was renewed is in the file by now.
-    if (statusCode === 401) session = undefined;
+    if (statusCode === 401 || statusCode === 403) session = undefined;
     const said = await readText(response, 64 * 1_024).catch(() => "");
     throw failureOfStatus(statusCode, messageIn(said), Number(response.headers["retry-after"]));
   }
@@ -241,8 +247,9 @@ async function openConfig({ kubeconfig, context }: KubernetesAccess): Promise<Ku
   return config;
 }
 
-async function authenticate(config: KubeConfig, { tokenFile }: KubernetesAccess, options: https.RequestOptions): Promise<void> {
-  const headers = options.headers as Record<string, string>;
+async function authenticate(config: KubeConfig, { tokenFile }: KubernetesAccess): Promise<Credentials> {
+  const headers: Record<string, string> = {};
+  const options = { headers };
   try {
     await config.applyToHTTPSOptions(options as Parameters<KubeConfig["applyToHTTPSOptions"]>[0]);
     if (tokenFile !== undefined) headers["Authorization"] = `Bearer ${await readFile(tokenFile, "utf8")}`;
@@ -251,6 +258,20 @@ async function authenticate(config: KubeConfig, { tokenFile }: KubernetesAccess,
   }
   // A file ends with a newline, which is no part of a token.
   if (headers["Authorization"] !== undefined) headers["Authorization"] = headers["Authorization"].trim();
+  return options;
+}
+
+/** Ends waiting, not the work. */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const ended = Promise.withResolvers<never>();
+  const end = (): void => ended.reject(signal.reason);
+  signal.addEventListener("abort", end, { once: true });
+  if (signal.aborted) end();
+  try {
+    return await Promise.race([work, ended.promise]);
+  } finally {
+    signal.removeEventListener("abort", end);
+  }
 }
 
 function queryOf({ fieldSelector }: KubernetesKind, parameters: Readonly<Record<string, string>>): URLSearchParams {

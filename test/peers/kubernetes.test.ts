@@ -139,7 +139,7 @@ const FAST = { resumeMs: 20, gatherMs: 20, backoff: { baseMs: 20, maxMs: 500 } }
       assert.deepEqual([instance?.labels["version"], instance?.serviceAccount, instance?.locality.zone], ["v2", "default", "eu-1"]);
       const headless = registry.services.get("default/headless");
       assert.deepEqual(workloadsOf(headless).map(({ addresses, health, locality }) => [addresses[0], health, locality.zone]), [["10.1.0.9", "healthy", "eu-7"], ["10.1.0.2", "draining", ""]]);
-      assert.match(headless?.notes.join() ?? "", /Istio sidecar/);
+      assert.match(headless?.notes.join() ?? "", /in an Istio mesh/);
       assert.equal(registry.services.get("default/db")?.resolution, "dns");
       // A pod that has finished is gone, whatever its slice says.
       await api.apply({ ...webPod, status: { phase: "Succeeded" } });

@@ -11,6 +11,8 @@ import { join } from "node:path";
 import { ISTIO_RESOURCES, resourceOf, RESOURCES } from "./kubernetes-objects.ts";
 import type { KubernetesObject, SampleKind } from "./kubernetes-objects.ts";
 import type { KubernetesPrograms } from "./kubernetes.ts";
+import { createTestAuthority } from "./test-authority.ts";
+import type { TestIdentity } from "./test-authority.ts";
 import { waitUntil } from "./wait-until.ts";
 
 const ADMIN_TOKEN = "admin-token";
@@ -22,6 +24,7 @@ export class KubernetesApi {
   readonly #programs: KubernetesPrograms;
   readonly #folder: string;
   readonly #ports: { readonly api: number; readonly etcd: number; readonly etcdPeers: number };
+  readonly #clients = createTestAuthority("clients");
   readonly #podUids = new Map<string, string>();
   #apiServer: ChildProcess | undefined;
   #etcd: ChildProcess | undefined;
@@ -39,6 +42,7 @@ export class KubernetesApi {
     await writeFile(join(folder, "accounts.key"), privateKey, { mode: 0o600 });
     const known = [[ADMIN_TOKEN, "admin", '"system:masters"'], ...Object.entries(users).map(([token, user]) => [token, user, '"system:authenticated"'])];
     await writeFile(join(folder, "tokens"), known.map(([token, user, groups]) => [token, user, user, groups].join(",")).join("\n"), { mode: 0o600 });
+    await writeFile(join(folder, "clients.crt"), api.#clients.root);
     await api.startEtcd();
     await api.startApiServer();
     return api;
@@ -50,7 +54,7 @@ export class KubernetesApi {
 
   /** What its clients trust. */
   certificate(): Promise<Buffer> {
-    return readFile(join(this.#folder, "certs", "apiserver.crt"));
+    return readFile(this.authorityPath);
   }
 
   /** The headers of whoever may do everything. */
@@ -58,14 +62,38 @@ export class KubernetesApi {
     return { authorization: `Bearer ${ADMIN_TOKEN}` };
   }
 
+  /** Of the root that its certificate is checked against. */
+  get authorityPath(): string {
+    return join(this.#folder, "certs", "apiserver.crt");
+  }
+
+  /** A certificate of the clients' authority, for a user of that name. */
+  clientCertificate(user: string): TestIdentity {
+    return this.#clients.mintUser(user);
+  }
+
+  /** A token of an account, for as long as the secret is there that it is bound to. */
+  async accountToken(namespace: string, account: string, secret: string): Promise<string> {
+    const bound = JSON.parse((await this.call("GET", `/api/v1/namespaces/${namespace}/secrets/${secret}`)).body) as { readonly metadata: { readonly uid: string } };
+    const spec = { boundObjectRef: { apiVersion: "v1", kind: "Secret", name: secret, uid: bound.metadata.uid } };
+    const { status, body } = await this.call("POST", `/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`, { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec });
+    if (status !== 201) throw new Error(`${status} ${body}`);
+    return (JSON.parse(body) as { readonly status: { readonly token: string } }).status.token;
+  }
+
   /** A kubeconfig for one of the users. @param port of a way to the API server; its own where absent */
   async kubeconfig(token: string, port: number = this.port): Promise<string> {
-    const path = join(this.#folder, `config-${token}-${port}`);
+    return this.kubeconfigOf(token, { token }, port);
+  }
+
+  /** @param user with credentials as a kubeconfig has them */
+  async kubeconfigOf(name: string, user: object, port: number = this.port): Promise<string> {
+    const path = join(this.#folder, `config-${name}-${port}`);
     await writeFile(path, JSON.stringify({
       apiVersion: "v1",
       kind: "Config",
-      clusters: [{ name: "real", cluster: { server: `https://127.0.0.1:${port}`, "certificate-authority": join(this.#folder, "certs", "apiserver.crt") } }],
-      users: [{ name: "user", user: { token } }],
+      clusters: [{ name: "real", cluster: { server: `https://127.0.0.1:${port}`, "certificate-authority": this.authorityPath } }],
+      users: [{ name: "user", user }],
       contexts: [{ name: "real", context: { cluster: "real", user: "user" } }],
       "current-context": "real",
     }), { mode: 0o600 });
@@ -90,6 +118,7 @@ export class KubernetesApi {
     const child = spawn(this.#programs.apiServer, [
       `--etcd-servers=http://127.0.0.1:${etcd}`, `--secure-port=${api}`, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
       "--endpoint-reconciler-type=none", `--cert-dir=${join(this.#folder, "certs")}`, `--token-auth-file=${join(this.#folder, "tokens")}`,
+      `--client-ca-file=${join(this.#folder, "clients.crt")}`,
       "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112", "--disable-admission-plugins=ServiceAccount",
       "--service-account-issuer=https://kubernetes.default.svc", `--service-account-key-file=${key}`, `--service-account-signing-key-file=${key}`,
     ], { stdio: ["ignore", "ignore", "pipe"] });
@@ -139,11 +168,11 @@ export class KubernetesApi {
     await rm(this.#folder, { recursive: true });
   }
 
-  /** Asks as an administrator. */
-  async call(method: string, path: string, body?: unknown, contentType = "application/json"): Promise<{ readonly status: number; readonly body: string }> {
+  /** Asks as an administrator, unless another token is given. */
+  async call(method: string, path: string, body?: unknown, contentType = "application/json", token = ADMIN_TOKEN): Promise<{ readonly status: number; readonly body: string }> {
     const ca = await this.certificate();
     return new Promise((resolve, reject) => {
-      const asked = request({ host: "127.0.0.1", port: this.port, method, path, ca, headers: { ...this.administrator, "content-type": contentType } }, (response) => {
+      const asked = request({ host: "127.0.0.1", port: this.port, method, path, ca, headers: { authorization: `Bearer ${token}`, "content-type": contentType } }, (response) => {
         const chunks: Buffer[] = [];
         response.on("data", (chunk: Buffer) => chunks.push(chunk));
         response.once("error", reject);

@@ -1,7 +1,7 @@
 import { encodePem } from "../../base/x509/pem.ts";
 import { generatePrivateKey, privateKeyPem, publicKeySpki } from "../../base/x509/key.ts";
 import { randomSerial, readIssuer, signCertificate, signRootCertificate } from "../../base/x509/certificate.ts";
-import type { SubjectAlternativeName } from "../../base/x509/certificate.ts";
+import type { DistinguishedName, SubjectAlternativeName } from "../../base/x509/certificate.ts";
 import type { SecretBytes } from "../../base/secret-bytes.ts";
 
 /** A certificate with its key, as a TLS side wants them. */
@@ -17,6 +17,8 @@ export interface TestAuthority {
   readonly root: string;
   /** A leaf with this SPIFFE ID as its only name, valid from an hour ago for `lifeMs` from now (an hour unless told). */
   mint(spiffeId: string, lifeMs?: number): TestIdentity;
+  /** A leaf for somebody who is known by a common name alone, valid for an hour. */
+  mintUser(commonName: string): TestIdentity;
   /** A leaf of a server, or of a client, of this DNS name. */
   mintNamed(dnsName: string): TestIdentity;
 }
@@ -42,11 +44,28 @@ export function createTestAuthority(organization = "test"): TestAuthority {
   );
   const issuer = readIssuer(root, rootKey);
   if (issuer === undefined) throw new Error("the root cannot be read back");
-  const authority = issuer;
+  const leaf = (subject: DistinguishedName, names: readonly SubjectAlternativeName[], lifeMs: number): TestIdentity => {
+    const key = generatePrivateKey();
+    const certificate = signCertificate(
+      {
+        serial: randomSerial(),
+        subject,
+        notBeforeMs: now - HOUR_MS,
+        notAfterMs: Date.now() + lifeMs,
+        spki: publicKeySpki(key),
+        names,
+        keyUsage: ["digitalSignature"],
+        extendedKeyUsage: ["serverAuth", "clientAuth"],
+      },
+      issuer,
+    );
+    return { certificateChain: encodePem("CERTIFICATE", certificate), privateKey: privateKeyPem(key) };
+  };
   return {
     root: encodePem("CERTIFICATE", root),
-    mint: (spiffeId, lifeMs) => mint({ type: "uri", value: spiffeId }, lifeMs),
-    mintNamed: (dnsName) => mint({ type: "dns", value: dnsName }),
+    mint: (spiffeId, lifeMs = HOUR_MS) => leaf({ organization }, [{ type: "uri", value: spiffeId }], lifeMs),
+    mintUser: (commonName) => leaf({ organization, commonName }, [], HOUR_MS),
+    mintNamed: (dnsName) => leaf({ organization }, [{ type: "dns", value: dnsName }], HOUR_MS),
   };
 
   function mint(name: SubjectAlternativeName, lifeMs = HOUR_MS): TestIdentity {

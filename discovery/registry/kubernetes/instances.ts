@@ -9,6 +9,8 @@ export interface InstanceSettings {
   readonly network: string;
   /** Where nodes do not say where they are. */
   readonly locality: Locality;
+  /** What becomes of pods that are in an Istio mesh, whose authority ours does not trust, and that may take mutual TLS only. */
+  readonly istioPods: "plaintext" | "exclude";
 }
 
 /** What endpoints refer to. */
@@ -16,6 +18,11 @@ export interface Surroundings {
   readonly podByUid: (uid: string) => Pod | undefined;
   readonly nodeByName: (name: string) => Node | undefined;
 }
+
+const ISTIO_NOTES: Readonly<Record<InstanceSettings["istioPods"], string>> = {
+  plaintext: "pods of it are in an Istio mesh: they are called in plaintext, which mode STRICT there refuses",
+  exclude: "pods of it are in an Istio mesh: they get no traffic, as the registry's istioPods says",
+};
 
 /** An endpoint of a slice that can be called. */
 interface Found {
@@ -61,13 +68,20 @@ export function buildInstances(
       const claimed = podNamed(endpoint, slice, podByUid);
       const isPods = claimed !== undefined && claimed.addresses.includes(address);
       if (claimed !== undefined && !isPods) notes.add(`slice ${object} gives ${address} to the pod ${claimed.name}, which does not have it: it is not taken for that pod`);
+      if (!isPods && uidOf(endpoint, slice) !== "" && settings.istioPods === "exclude") {
+        notes.add("pods of it are not known: they get no traffic while they may be in an Istio mesh, as the registry's istioPods says");
+        continue;
+      }
+      if (isPods && claimed.isInIstio) {
+        notes.add(ISTIO_NOTES[settings.istioPods]);
+        if (settings.istioPods === "exclude") continue;
+      }
       const uid = claimed === undefined || isPods ? uidOf(endpoint, slice) : "";
       const key = uid === "" ? `${settings.registry}/endpoint/${object}/${address}` : `${settings.registry}/pod/${uid}`;
       const found = { slice, endpoint, address, pod: isPods ? claimed : undefined, health: healthOf(endpoint) };
       groups.set(key, [...(groups.get(key) ?? []), found]);
     }
   }
-  if ([...groups.values()].flat().some(({ pod }) => pod?.hasSidecar)) notes.add("pods of it have an Istio sidecar: they are called in plaintext, which mode STRICT in their mesh refuses");
   return [...groups].sort(([left], [right]) => (left < right ? -1 : 1)).map(([key, group]) => buildInstance(key, group, firstFamily, namespace, nodeByName, settings));
 }
 

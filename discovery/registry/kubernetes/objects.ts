@@ -68,7 +68,8 @@ export interface Pod {
   readonly labels: Readonly<Record<string, string>>;
   readonly serviceAccount: string;
   readonly addresses: readonly string[];
-  readonly hasSidecar: boolean;
+  /** In an Istio mesh: behind a sidecar, or in ambient mode. */
+  readonly isInIstio: boolean;
 }
 
 export interface Node {
@@ -98,7 +99,12 @@ export const readPod = reader((metadata, object): Pod => {
     labels,
     serviceAccount: spec.serviceAccountName,
     addresses: (status?.podIPs ?? []).map(({ ip }) => ip),
-    hasSidecar: annotations["sidecar.istio.io/status"] !== undefined || [...spec.initContainers, ...spec.containers].some((container) => container.name === "istio-proxy"),
+    isInIstio:
+      annotations["sidecar.istio.io/status"] !== undefined ||
+      // What Istio's own control plane goes by.
+      labels["security.istio.io/tlsMode"] === "istio" ||
+      annotations["ambient.istio.io/redirection"] === "enabled" ||
+      [...spec.initContainers, ...spec.containers].some((container) => container.name === "istio-proxy"),
   };
 });
 

@@ -13,6 +13,7 @@ import { meshNamespace, namespacePrefixOf, wantedNamespaces } from "../../kubern
 import type { NamespaceSettings } from "../../kubernetes/namespaces.ts";
 import type { Reader } from "../../kubernetes/object.ts";
 import { countWatches } from "./counted-watches.ts";
+import type { InstanceSettings } from "./instances.ts";
 import { ObjectIndex } from "./object-index.ts";
 import { readNode, readPod, readService, readSlice } from "./objects.ts";
 import type { EndpointSlice } from "./objects.ts";
@@ -22,6 +23,7 @@ import type { ServiceSettings } from "./service.ts";
 export interface KubernetesRegistryOptions extends KubernetesAccess, NamespaceSettings {
   readonly meshDomain: string;
   readonly clusterDomain?: string | undefined;
+  readonly istioPods?: InstanceSettings["istioPods"] | undefined;
   readonly network?: string | undefined;
   /** `region/zone` of nodes that do not say it. */
   readonly locality?: string | undefined;
@@ -38,6 +40,8 @@ export interface RegistryPacing extends FollowPacing {
 
 export const KUBERNETES_DEFAULTS = {
   clusterDomain: "cluster.local",
+  // Istio's own default takes plaintext too.
+  istioPods: "plaintext",
   pacing: { ...FOLLOW_PACING, gatherMs: 50 },
 } as const;
 
@@ -72,6 +76,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     clusterDomain: options.clusterDomain ?? KUBERNETES_DEFAULTS.clusterDomain,
     network: options.network ?? "",
     locality: parseLocality(options.locality),
+    istioPods: options.istioPods ?? KUBERNETES_DEFAULTS.istioPods,
   };
   const { client, open: openWatches } = countWatches(createKubernetesClient(options, clock));
   const activity = new RegistryActivity();

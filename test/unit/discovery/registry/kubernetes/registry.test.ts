@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -251,6 +251,22 @@ describe("the kubernetes registry", () => {
     await writeFile(kubeconfig, kubernetes.kubeconfig("new"));
     await Promise.all([well(byConfig), well(byFile)]);
     assert.deepEqual([byConfig, byFile].map((registry) => workloadCount(registry, "default/a")), [1, 1]);
+  });
+
+  it("does not wait for ever for a plugin that hangs, nor starts another beside it", async () => {
+    const [plugin, asked] = [join(folder, "plugin"), join(folder, "asked")];
+    await writeFile(plugin, `#!/bin/sh\necho once >> ${asked}\nexec sleep 3\n`, { mode: 0o700 });
+    const { users: _users, ...config } = JSON.parse(kubernetes.kubeconfig()) as Record<string, unknown>;
+    await writeFile(kubeconfig, JSON.stringify({ ...config, users: [{ name: "reader", user: { exec: { apiVersion: "client.authentication.k8s.io/v1", command: plugin } } }] }));
+    let failures = 0;
+    const registry = open({ clock: { now: () => systemClock.now(), after: (delayMs, callback) => {
+      if (delayMs === 30_000) failures += 1;
+      return systemClock.after(Math.min(delayMs, 20), callback);
+    } } });
+    await failed(registry, "MESH_REGISTRY_UNREACHABLE");
+    assert.match(registry.status().lastError?.message ?? "", /nothing for 30 s/);
+    await waitUntil(() => failures > 3 * KIND_COUNT, { what: "further questions", intervalMs: 2 });
+    assert.equal(await readFile(asked, "utf8"), "once\n");
   });
 
   it("says what is wrong with a kubeconfig, and begins when it is right", async () => {

@@ -16,6 +16,7 @@ const settings: ServiceSettings = {
   namespacePrefix: "east-",
   clusterDomain: "cluster.local",
   network: "east-net",
+  istioPods: "plaintext",
   locality: { region: "eu", zone: "eu-9", subZone: "" },
 };
 
@@ -159,13 +160,25 @@ describe("a kubernetes service", () => {
     }
   });
 
-  it("says that pods have an Istio sidecar, by annotation or container", () => {
-    for (const told of [{ annotations: { "sidecar.istio.io/status": "{}" } }, { containers: ["app", "istio-proxy"] }]) {
-      const web = build(cluster.service("web"), cluster.slice("a", "web", [{ address: "10.0.0.1", pod: web1 }]), cluster.pod("web-1", { uid: "u1", addresses: ["10.0.0.1"], ...told }));
-      assert.match(web.notes.join(), /Istio sidecar/);
-      assert.deepEqual(workloadsOf(web).map(({ meshed }) => meshed), [false]);
-    }
-  });
+  for (const told of [
+    { annotations: { "sidecar.istio.io/status": "{}" } },
+    { containers: ["app", "istio-proxy"] },
+    { labels: { "security.istio.io/tlsMode": "istio" } },
+    { annotations: { "ambient.istio.io/redirection": "enabled" } },
+  ]) {
+    it(`says that pods are in an Istio mesh, and calls them in plaintext or not at all: ${JSON.stringify(told)}`, () => {
+      const objects = [cluster.slice("a", "web", [{ address: "10.0.0.1", pod: web1 }, { address: "10.0.0.2" }]), cluster.pod("web-1", { uid: "u1", addresses: ["10.0.0.1"], ...told })];
+      const web = build(cluster.service("web"), ...objects);
+      assert.match(web.notes.join(), /in an Istio mesh: they are called in plaintext/);
+      assert.deepEqual(workloadsOf(web).map(({ meshed }) => meshed), [false, false]);
+      const careful = buildWith({ ...settings, istioPods: "exclude" }, cluster.service("web"), ...objects);
+      assert.match(careful.notes.join(), /in an Istio mesh: they get no traffic/);
+      assert.deepEqual(workloadsOf(careful).map(({ addresses }) => addresses[0]), ["10.0.0.2"]);
+      // Where pods cannot be read nobody knows.
+      const blind = buildWith({ ...settings, istioPods: "exclude" }, cluster.service("web"), ...objects.slice(0, 1));
+      assert.deepEqual([workloadsOf(blind).map(({ addresses }) => addresses[0]), blind.notes], [["10.0.0.2"], ["pods of it are not known: they get no traffic while they may be in an Istio mesh, as the registry's istioPods says"]]);
+    });
+  }
 
   it("maps the namespaces that it is exported to, and is none where its own cannot be mapped", () => {
     const web = build(cluster.service("web", {}, { annotations: { "networking.istio.io/exportTo": "., shop" } }));
@@ -179,6 +192,10 @@ describe("a kubernetes service", () => {
 const nothing = { podByUid: () => undefined, nodeByName: () => undefined };
 
 function build(service: KubernetesObject, ...others: readonly KubernetesObject[]): RegistryService {
+  return buildWith(settings, service, ...others);
+}
+
+function buildWith(settings: ServiceSettings, service: KubernetesObject, ...others: readonly KubernetesObject[]): RegistryService {
   const of = <T>(kind: string, read: Reader<T>): [string, T][] =>
     others.filter((object) => object.kind === kind).map((object) => {
       const { key, value, problem } = seen(read, object);
