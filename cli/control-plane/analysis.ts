@@ -1,6 +1,7 @@
 import { systemClock } from "../../base/clock.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { MeshConfig } from "../../api/mesh-config.ts";
+import type { RootNamespace } from "../../model/root-namespace.ts";
 import type { Catalog } from "../../discovery/catalog/catalog.ts";
 import { analyze } from "../../discovery/config/analyze.ts";
 import type { Config } from "../../discovery/config/config.ts";
@@ -9,14 +10,14 @@ import type { Config } from "../../discovery/config/config.ts";
 const QUIET_MS = 250;
 
 /** Keeps what all resources together show, and the catalog behind them, in the resources' statuses. */
-export function followAnalysis(config: Config, catalog: Catalog, mesh: MeshConfig): Closable {
+export function followAnalysis(config: Config, catalog: Catalog, mesh: Pick<MeshConfig, "domain">, roots: readonly RootNamespace[]): Closable {
   let cancel: (() => void) | undefined;
   const run = (): void => {
     cancel = undefined;
     config.setFindings(
       analyze([...config.resources.entries().values()], {
         meshDomain: mesh.domain,
-        rootNamespace: mesh.rootNamespace,
+        roots,
         service: (host) => catalog.services.get(catalog.names.find(host) ?? ""),
         workloads: [...catalog.workloads.entries().values()],
       }),

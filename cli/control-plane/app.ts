@@ -25,7 +25,7 @@ import { createApi } from "./api.ts";
 import { locateCauses } from "./causes.ts";
 import { followAnalysis } from "./analysis.ts";
 import { keepCertificateRenewed } from "./certificate-renewal.ts";
-import { startClusterConfigs, withClusterNotes } from "./cluster-config.ts";
+import { clusterRoots, startClusterConfigs, withClusterNotes } from "./cluster-config.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
@@ -102,7 +102,8 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   grants.subscribe((hostId, isRevoked) => (isRevoked ? hosts.remove(hostId) : hosts.recheck(hostId)));
   for (const registry of registries) registry.start();
   await catalog.settled();
-  tasks.own(followAnalysis(written, catalog, mesh));
+  const settings = pushSettings(mesh, clusterRoots(config));
+  tasks.own(followAnalysis(written, catalog, mesh, settings.roots));
 
   // What proxies are told.
   const proxies = tasks.own(followProxyHosts({ hosts: hosts.hosts, templates: statics.templates, config: written.resources, trustDomain: mesh.trustDomain }));
@@ -118,7 +119,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
       config: written.resources,
       hosts: proxies.proxies,
       trustBundles,
-      settings: pushSettings(mesh),
+      settings,
       clock,
     }),
   );

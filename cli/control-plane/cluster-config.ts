@@ -1,7 +1,9 @@
 import type { Clock } from "../../base/clock.ts";
 import { startKubernetesConfig } from "../../discovery/config/kubernetes/source.ts";
 import type { KubernetesConfig } from "../../discovery/config/kubernetes/source.ts";
+import { namespacePrefixOf } from "../../discovery/kubernetes/namespaces.ts";
 import type { Registry } from "../../discovery/registry/registry.ts";
+import type { RootNamespace } from "../../model/root-namespace.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 
 /** Begins to read the clusters whose resources are configuration; by the names of their registries. */
@@ -12,6 +14,15 @@ export function startClusterConfigs({ registries, mesh }: Pick<ControlPlaneConfi
     clusters.set(registry.name, startKubernetesConfig({ ...registry, meshDomain: mesh.domain, trustDomain: mesh.trustDomain, clock }));
   }
   return clusters;
+}
+
+/** Where those clusters keep the policies that hold in all of their namespaces. */
+export function clusterRoots({ registries }: Pick<ControlPlaneConfig, "registries">): RootNamespace[] {
+  return registries.flatMap((registry) => {
+    if (registry.kind !== "kubernetes" || !registry.resources) return [];
+    const prefix = namespacePrefixOf(registry);
+    return [{ namespace: `${prefix}${registry.istioRootNamespace}`, prefix }];
+  });
 }
 
 /** A cluster's registry whose status says what is to be known of its resources too. */

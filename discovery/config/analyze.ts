@@ -1,6 +1,7 @@
 import { issueCodes, type IssueCode } from "../../api/issue-codes.ts";
 import { type AnyResource, resourceKey, type ResourceKey, type ResourceOf } from "../../api/resource.ts";
 import type { Issue } from "../../base/issue.ts";
+import { type RootNamespace, rootNamespacesOf } from "../../model/root-namespace.ts";
 import { resolveHost } from "../../model/hostname.ts";
 import type { Service } from "../../model/service.ts";
 import { selects } from "../../model/workload.ts";
@@ -8,7 +9,7 @@ import { selects } from "../../model/workload.ts";
 /** What is known of the mesh besides its configuration. */
 export interface AnalysisContext {
   readonly meshDomain: string;
-  readonly rootNamespace: string;
+  readonly roots: readonly RootNamespace[];
   /** By canonical hostname or alias. */
   service(host: string): Pick<Service, "hostname" | "namespace" | "ports" | "external"> | undefined;
   readonly workloads: readonly { readonly namespace: string; readonly labels: Readonly<Record<string, string>> }[];
@@ -113,7 +114,7 @@ function destinationsOf({ spec }: ResourceOf<"VirtualService">): PlacedDestinati
 
 /**
  * Of several resources for one host, the one in the service's own namespace is
- * in force, else one in the root namespace, else the first by namespace and name.
+ * in force, else one in a root namespace, else the first by namespace and name.
  */
 function checkRivals<R extends AnyResource>(
   ordered: readonly R[],
@@ -134,7 +135,8 @@ function checkRivals<R extends AnyResource>(
   for (const [host, rivals] of claims) {
     if (rivals.length < 2) continue;
     const own = context.service(host)?.namespace;
-    const rank = ({ metadata }: R): number => (metadata.namespace === own ? 0 : metadata.namespace === context.rootNamespace ? 1 : 2);
+    const order = own === undefined ? [] : [own, ...rootNamespacesOf(own, context.roots)];
+    const rank = ({ metadata }: R): number => (order.includes(metadata.namespace) ? order.indexOf(metadata.namespace) : order.length);
     const [winner, ...losers] = [...rivals].sort((left, right) => rank(left) - rank(right));
     if (winner === undefined) continue;
     const { namespace, name } = winner.metadata;
@@ -148,11 +150,11 @@ function checkSelector(resource: AnyResource, context: AnalysisContext, add: Add
   const selector = selectorOf(resource);
   if (selector === undefined || Object.keys(selector.labels).length === 0) return;
   const { namespace } = resource.metadata;
-  const isMeshWide = namespace === context.rootNamespace && selector.isPolicy;
-  const isAny = context.workloads.some((workload) => (isMeshWide || workload.namespace === namespace) && selects(selector.labels, workload.labels));
+  const wide = selector.isPolicy ? context.roots.find((root) => root.namespace === namespace) : undefined;
+  const isAny = context.workloads.some((workload) => (wide === undefined ? workload.namespace === namespace : workload.namespace.startsWith(wide.prefix)) && selects(selector.labels, workload.labels));
   if (isAny) return;
   const labels = Object.entries(selector.labels).map(([key, value]) => `${key}=${value}`).join(", ");
-  add(resource, "IM0214", selector.path, `no workload ${isMeshWide ? "" : `of ${namespace} `}has ${labels}`, "correct the labels, or start a workload that has them");
+  add(resource, "IM0214", selector.path, `no workload ${wide === undefined ? `of ${namespace} ` : wide.prefix === "" ? "" : `of ${wide.prefix}… `}has ${labels}`, "correct the labels, or start a workload that has them");
 }
 
 interface Selector {

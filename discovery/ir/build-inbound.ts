@@ -14,7 +14,8 @@ export interface InboundInput {
   readonly serviceProtocols: ReadonlyMap<number, Protocol>;
   readonly peerAuthentications: readonly ResourceOf<"PeerAuthentication">[];
   readonly authorizationPolicies: readonly ResourceOf<"AuthorizationPolicy">[];
-  readonly rootNamespace: string;
+  /** Whose policies hold in the workload's namespace too, the narrowest first. */
+  readonly rootNamespaces: readonly string[];
   /** Holds where no PeerAuthentication says otherwise. */
   readonly defaultMtls: MtlsMode;
 }
@@ -25,7 +26,7 @@ export function buildInbound(input: InboundInput): InboundPortIr[] {
   const target: PolicyTarget = {
     namespace: workload.namespace,
     labels: workload.labels,
-    rootNamespace: input.rootNamespace,
+    rootNamespaces: input.rootNamespaces,
   };
   const authorization = buildAuthorization(input.authorizationPolicies, target);
   return portsOf(input).map(({ number, protocol }) => ({
@@ -39,7 +40,7 @@ export function buildInbound(input: InboundInput): InboundPortIr[] {
 
 /**
  * The mode in force for a port. The narrowest policy that sets one wins: port,
- * workload, namespace, mesh.
+ * workload, namespace, cluster, mesh.
  * Source: istio.io/latest/docs/reference/config/security/peer_authentication
  */
 export function mtlsMode(
@@ -52,12 +53,12 @@ export function mtlsMode(
   const own = held.filter((policy) => policy.metadata.namespace === target.namespace);
   const selecting = own.find((policy) => !isUnselective(policy));
   const namespaceWide = own.find(isUnselective);
-  const meshWide = held.find((policy) => policy.metadata.namespace === target.rootNamespace && isUnselective(policy));
+  const wide = target.rootNamespaces.map((root) => held.find((policy) => policy.metadata.namespace === root && isUnselective(policy)));
   const modes = [
     selecting?.spec.portLevelMtls?.[String(port)]?.mode,
     selecting?.spec.mtls?.mode,
     namespaceWide?.spec.mtls?.mode,
-    meshWide?.spec.mtls?.mode,
+    ...wide.map((policy) => policy?.spec.mtls?.mode),
   ];
   return modes.filter((mode) => mode !== undefined).find((mode) => mode !== "UNSET") ?? meshDefault;
 }

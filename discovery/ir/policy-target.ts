@@ -5,8 +5,8 @@ import { selects } from "../../model/workload.ts";
 export interface PolicyTarget {
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** Policies of this namespace hold in every other. */
-  readonly rootNamespace: string;
+  /** Whose policies hold in its namespace too, the narrowest first. */
+  readonly rootNamespaces: readonly string[];
 }
 
 interface Selecting {
@@ -22,7 +22,7 @@ export function isUnselective(policy: Selecting): boolean {
 /** The policies that hold for a workload, sorted by namespace and name. */
 export function policiesOf<P extends Selecting>(policies: readonly P[], target: PolicyTarget): P[] {
   return policies
-    .filter(({ metadata }) => metadata.namespace === target.namespace || metadata.namespace === target.rootNamespace)
+    .filter(({ metadata }) => metadata.namespace === target.namespace || target.rootNamespaces.includes(metadata.namespace))
     .filter((policy) => selects(policy.spec.selector?.matchLabels ?? {}, target.labels))
     .sort((left, right) => (nameOf(left) < nameOf(right) ? -1 : 1));
 }

@@ -1,6 +1,7 @@
 import type { Change, Collection } from "../../base/collection.ts";
 import { type AnyResource, type Kind, type ResourceKey, type ResourceOf, resourceKey } from "../../api/resource.ts";
 import { resolveHost } from "../../model/hostname.ts";
+import type { RootNamespace } from "../../model/root-namespace.ts";
 import type { Recorder } from "./derivation.ts";
 import { type Claim, HostIndex } from "./host-index.ts";
 
@@ -29,10 +30,10 @@ export class ConfigIndex {
   readonly #policies = new Map<string, Map<ResourceKey, AnyResource>>();
   readonly #meshDomain: string;
 
-  constructor(options: { readonly meshDomain: string; readonly rootNamespace: string }) {
+  constructor(options: { readonly meshDomain: string; readonly roots: readonly RootNamespace[] }) {
     this.#meshDomain = options.meshDomain;
-    this.#virtualServices = new HostIndex(options.rootNamespace);
-    this.#destinationRules = new HostIndex(options.rootNamespace);
+    this.#virtualServices = new HostIndex(options.roots);
+    this.#destinationRules = new HostIndex(options.roots);
   }
 
   /** Takes changes and gives the dependencies that they touch. */

@@ -1,5 +1,6 @@
 import type { Change } from "../../base/collection.ts";
 import { hostMatches } from "../../model/hostname.ts";
+import { type RootNamespace, rootNamespacesOf } from "../../model/root-namespace.ts";
 
 /** A resource that speaks of hosts. */
 export interface Claim<R> {
@@ -14,16 +15,16 @@ export interface Claim<R> {
 /**
  * Which resource speaks for a host, of those whose kind allows one: an exact
  * host beats a wildcard, the longer wildcard the shorter, the service's own
- * namespace beats the root namespace, that any other, and then the order of keys.
+ * namespace beats the root namespaces, those any other, and then the order of keys.
  */
 export class HostIndex<R> {
   readonly #claims = new Map<string, Claim<R>>();
   readonly #exact = new Map<string, Set<string>>();
   readonly #wildcards = new Map<string, Set<string>>();
-  readonly #rootNamespace: string;
+  readonly #roots: readonly RootNamespace[];
 
-  constructor(rootNamespace: string) {
-    this.#rootNamespace = rootNamespace;
+  constructor(roots: readonly RootNamespace[]) {
+    this.#roots = roots;
   }
 
   /** Takes changes and gives the hosts (wildcards included) that were or are spoken of. */
@@ -76,6 +77,7 @@ export class HostIndex<R> {
 
   #distance(namespace: string, own: string): number {
     if (namespace === own) return 0;
-    return namespace === this.#rootNamespace ? 1 : 2;
+    const roots = rootNamespacesOf(own, this.#roots);
+    return roots.includes(namespace) ? 1 + roots.indexOf(namespace) : 1 + this.#roots.length;
   }
 }

@@ -2,6 +2,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Collection } from "../../base/collection.ts";
 import type { AnyResource } from "../../api/resource.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
+import type { RootNamespace } from "../../model/root-namespace.ts";
 import type { Service, ServiceKey } from "../../model/service.ts";
 import type { Workload, WorkloadKey } from "../../model/workload.ts";
 import type { MtlsMode } from "../ir/build-inbound.ts";
@@ -28,7 +29,7 @@ export interface PushInputs {
 export interface PushSettings extends Pick<OutboundShapeIr, "vipRanges" | "unknownDestinations"> {
   readonly meshDomain: string;
   readonly trustDomain: string;
-  readonly rootNamespace: string;
+  readonly roots: readonly RootNamespace[];
   readonly defaultMtls: MtlsMode;
   /** How long changes gather before they are translated together. */
   readonly batchMs: number;

@@ -2,6 +2,7 @@ import type { Change } from "../../base/collection.ts";
 import type { ResourceKey } from "../../api/resource.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import type { Protocol } from "../../model/port.ts";
+import { rootNamespacesOf } from "../../model/root-namespace.ts";
 import type { ServiceKey } from "../../model/service.ts";
 import type { Workload, WorkloadKey } from "../../model/workload.ts";
 import { createResourceSet, type ResourceSet } from "../../xds/resource-set.ts";
@@ -147,9 +148,10 @@ export class ProxyPush {
     record(dependency.serving(host.workload));
     const workload = this.#inputs.workloads.get(host.workload);
     if (workload === undefined) return undefined;
-    const { rootNamespace, defaultMtls } = this.#inputs.settings;
+    const { roots, defaultMtls } = this.#inputs.settings;
     const config = this.#config.reader(record);
-    const namespaces = new Set([workload.namespace, rootNamespace]);
+    const rootNamespaces = rootNamespacesOf(workload.namespace, roots);
+    const namespaces = [workload.namespace, ...rootNamespaces];
     return {
       name: host.name,
       namespace: workload.namespace,
@@ -159,9 +161,9 @@ export class ProxyPush {
       inbound: buildInbound({
         workload,
         serviceProtocols: this.#serviceProtocols(workload.key),
-        peerAuthentications: [...namespaces].flatMap((namespace) => config.peerAuthentications(namespace)),
-        authorizationPolicies: [...namespaces].flatMap((namespace) => config.authorizationPolicies(namespace)),
-        rootNamespace,
+        peerAuthentications: namespaces.flatMap((namespace) => config.peerAuthentications(namespace)),
+        authorizationPolicies: namespaces.flatMap((namespace) => config.authorizationPolicies(namespace)),
+        rootNamespaces,
         defaultMtls,
       }),
     };

@@ -72,7 +72,7 @@ export async function startMesh(): Promise<Mesh> {
       settings: {
         meshDomain: "mesh.internal",
         trustDomain: "mesh.internal",
-        rootNamespace: "mesh-system",
+        roots: [{ namespace: "mesh-system", prefix: "" }],
         defaultMtls: "PERMISSIVE",
         vipRanges,
         unknownDestinations: "allow",

@@ -14,9 +14,6 @@ export interface ClusterAuthority {
 
 type Placed = readonly [path: string, written: string];
 
-/** Istio's own root namespace, as it is installed. */
-const ISTIO_ROOT = "istio-system";
-
 /**
  * What a resource of a cluster says about what is not the cluster's, in the
  * mesh's names. Whoever may write to one cluster must not route, name or admit
@@ -46,10 +43,6 @@ export function judgeAuthority(resource: AnyResource, authority: ClusterAuthorit
       if (pattern === "*" || !pattern.startsWith("*")) continue;
       add("IM0206", path, `${JSON.stringify(pattern)} would mean callers of other namespaces than the cluster's too`, "write the beginning instead of the end, or the whole");
     }
-  }
-  const isPolicy = resource.kind === "AuthorizationPolicy" || resource.kind === "PeerAuthentication";
-  if (isPolicy && namespace === `${authority.namespacePrefix}${ISTIO_ROOT}`) {
-    add("IM0208", "metadata.namespace", `it holds in ${namespace} alone`, "write it into each namespace that has workloads of the mesh");
   }
   return issues;
 }

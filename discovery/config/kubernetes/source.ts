@@ -21,6 +21,8 @@ export interface KubernetesConfigOptions extends KubernetesAccess, NamespaceSett
   readonly meshDomain: string;
   readonly trustDomain: string;
   readonly clusterDomain: string;
+  /** Whose policies hold in all of the cluster's namespaces: it is read too where only some are. */
+  readonly istioRootNamespace: string;
   /** Hosts besides its own services that the cluster's resources may speak of. */
   readonly resourceHosts?: readonly string[] | undefined;
   readonly pacing?: Partial<ConfigPacing>;
@@ -60,6 +62,8 @@ export function startKubernetesConfig(options: KubernetesConfigOptions): Kuberne
   const { name, clock } = options;
   const pacing: ConfigPacing = { ...FOLLOW_PACING, gatherMs: GATHER_MS, ...options.pacing };
   const settings: ResourceSettings = { ...options, namespacePrefix: namespacePrefixOf(options), resourceHosts: options.resourceHosts ?? [] };
+  const { namespaces, istioRootNamespace } = options;
+  const isWanted = wantedNamespaces({ ...options, ...(namespaces === undefined ? {} : { namespaces: [...namespaces, istioRootNamespace] }) });
   const client = createKubernetesClient(options, clock);
   const units = new SourceCollection<ConfigUnit>();
   const followings: Following[] = kinds.filter(isIstios).map((definition) => ({ definition, isSettled: false, isAbsent: false, confirmedAt: undefined, failure: undefined }));
@@ -77,7 +81,7 @@ export function startKubernetesConfig(options: KubernetesConfigOptions): Kuberne
         locate: (signal) => findServed(client, definition, signal),
         identify: (signal) => identifyCluster(client, signal),
         read: reader((metadata, object) => parseClusterResource(definition, metadata, object, settings)),
-        isWanted: wantedNamespaces(options),
+        isWanted,
         clock,
         pacing,
         onContent(changes) {

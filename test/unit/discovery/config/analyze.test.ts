@@ -10,7 +10,7 @@ const services = [
 ];
 const context: AnalysisContext = {
   meshDomain: "mesh.internal",
-  rootNamespace: "ironmesh-system",
+  roots: [{ namespace: "ironmesh-system", prefix: "" }],
   service: (host) => services.find(({ hostname }) => hostname === host),
   workloads: [{ namespace: "default", labels: { app: "a" } }],
 };

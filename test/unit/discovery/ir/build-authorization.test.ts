@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { buildAuthorization } from "../../../../discovery/ir/build-authorization.ts";
 import { resource } from "../../../support/resource.ts";
 
-const target = { namespace: "default", labels: { app: "web" }, rootNamespace: "mesh-system" };
+const target = { namespace: "default", labels: { app: "web" }, rootNamespaces: ["mesh-system"] };
 
 describe("buildAuthorization", () => {
   it("holds the policies of the own and the root namespace that select the workload, by action", () => {

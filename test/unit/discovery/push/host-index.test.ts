@@ -7,7 +7,7 @@ function claim(key: string, ...hosts: string[]): Claim<string> {
 }
 
 function indexOf(...claims: Claim<string>[]): HostIndex<string> {
-  const index = new HostIndex<string>("root");
+  const index = new HostIndex<string>([{ namespace: "root", prefix: "" }, { namespace: "east-root", prefix: "east-" }]);
   index.apply(claims.map((after) => ({ key: after.key, after })));
   return index;
 }
@@ -17,6 +17,10 @@ describe("HostIndex", () => {
     const index = indexOf(claim("z/own", "h.x"), claim("a/other", "h.x"), claim("root/mesh", "h.x"));
     assert.equal(index.find(["h.x"], "z"), "z/own");
     assert.equal(index.find(["h.x"], "q"), "root/mesh");
+    const wide = [claim("a/other", "h.x"), claim("root/mesh", "h.x"), claim("east-root/cluster", "h.x")];
+    assert.equal(indexOf(...wide).find(["h.x"], "east-shop"), "east-root/cluster");
+    assert.equal(indexOf(...wide).find(["h.x"], "shop"), "root/mesh", "a cluster's root namespace is one for the cluster alone");
+    assert.equal(indexOf(...wide.slice(0, 2)).find(["h.x"], "east-shop"), "root/mesh");
     assert.equal(indexOf(claim("c/2", "h.x"), claim("b/1", "h.x")).find(["h.x"], "q"), "b/1");
   });
 

@@ -104,13 +104,6 @@ describe("a resource of a cluster", () => {
     assert.deepEqual(issuesOf(istio("WorkloadEntry", "a", { address: "localhost" })), ["IM0206 spec.address"]);
   });
 
-  it("holds in its own namespace, also where Istio would have it hold in the whole cluster", () => {
-    const policy = parse(istio("PeerAuthentication", "default", { mtls: { mode: "STRICT" } }, { namespace: "istio-system" }));
-    assert.deepEqual(policy.issues.map(({ code, severity }) => [code, severity]), [["IM0208", "warning"]]);
-    assert.equal(policy.resource?.metadata.namespace, "east-istio-system");
-    assert.deepEqual(issuesOf(istio("DestinationRule", "default", { host: "reviews" }, { namespace: "istio-system" })), []);
-  });
-
   it("is rejected for what a file would be rejected for, with the path of the field", () => {
     assert.deepEqual(issuesOf(istio("VirtualService", "a", { hosts: [7], http: "x", gateways: ["shop-gateway"] })), ["IM0111 spec.hosts[0]", "IM0111 spec.http", "IM0116 spec.gateways[0]"]);
     assert.equal(parse(istio("VirtualService", "a", { hosts: ["*"], http: [{ route: [to("reviews")] }] })).resource, undefined);

@@ -52,7 +52,7 @@ describe("a cluster as a source of configuration", () => {
   }
 
   function openSource(options: Partial<KubernetesConfigOptions> = {}): KubernetesConfig {
-    const source = startKubernetesConfig({ name: "east", meshDomain: "mesh.internal", trustDomain: "mesh.internal", clusterDomain: "cluster.local", kubeconfig, clock: systemClock, ...options, pacing: { ...FAST, ...options.pacing } });
+    const source = startKubernetesConfig({ name: "east", meshDomain: "mesh.internal", trustDomain: "mesh.internal", clusterDomain: "cluster.local", istioRootNamespace: "istio-system", kubeconfig, clock: systemClock, ...options, pacing: { ...FAST, ...options.pacing } });
     closings.push(() => source.close());
     return source;
   }
@@ -96,8 +96,9 @@ describe("a cluster as a source of configuration", () => {
     kubernetes.remove(rule("a"), istio("AuthorizationPolicy", "none", {}));
     kubernetes.put(rule("f"));
     await has(config, ...rules("b", "c", "d", "e", "f"), ...others.slice(0, -1));
+    kubernetes.put(rule("wide", "a", "istio-system"));
     const { config: only } = await open({ namespaces: ["kube-system"] });
-    await has(only, "DestinationRule/east-kube-system/machinery");
+    await has(only, "DestinationRule/east-kube-system/machinery", "DestinationRule/east-istio-system/wide");
   });
 
   it("asks in the version that the cluster prefers of those that the mesh reads, and in another when that is taken away", async () => {
