@@ -28,6 +28,11 @@ export interface LiveMeshOptions {
   readonly yaml: string;
   /** How long Envoy may finish what it does; 1 unless told. */
   readonly drainSeconds?: number;
+  /** Hosts beside the mesh, and what is made of them and the control plane's host before it starts: its registries. */
+  readonly beside?: {
+    readonly hosts: readonly string[];
+    readonly prepare: (hosts: Readonly<Record<string, LabHost>>, control: LabHost) => Promise<readonly object[]>;
+  };
 }
 
 /** One host: an agent that is a process, and its Envoy. */
@@ -86,18 +91,19 @@ export async function startLiveMesh(options: LiveMeshOptions): Promise<LiveMesh>
   }
 }
 
-async function start({ hosts: workloads, yaml, drainSeconds = 1 }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
+async function start({ hosts: workloads, yaml, drainSeconds = 1, beside }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
   const folder = await mkdtemp(join(tmpdir(), "ironmesh-live-"));
   tasks.defer(() => rm(folder, { recursive: true, force: true }));
   await chmod(folder, 0o755);
   const names = Object.keys(workloads);
-  const lab = tasks.own(await createLab({ hosts: ["control", ...names] }));
+  const lab = tasks.own(await createLab({ hosts: ["control", ...names, ...(beside?.hosts ?? [])] }));
   const control = lab.hosts["control"] as LabHost;
   const [configDir, apiSocket] = [join(folder, "mesh"), join(folder, "api.sock")];
   await mkdir(configDir);
   await writeFile(join(configDir, "mesh.yaml"), yaml);
+  const registries = (await beside?.prepare(lab.hosts, control)) ?? [];
   const configPath = join(folder, "control-plane.yaml");
-  await writeFile(configPath, stringify({ configDir, stateDir: join(folder, "control"), listen: { agents: [{ host: control.addresses.v4, port: AGENT_PORT }], apiSocket } }));
+  await writeFile(configPath, stringify({ configDir, stateDir: join(folder, "control"), registries, listen: { agents: [{ host: control.addresses.v4, port: AGENT_PORT }], apiSocket } }));
   const controlPlane = createDaemon({ name: "control-plane", host: control, command: ironmeshCommand("control-plane", "--config", configPath), logPath: join(folder, "control-plane.log") });
   const api = apiClient(apiSocket);
   controlPlane.start();
@@ -152,7 +158,8 @@ async function prepareHost({ host, folder, workloads, controlAddress, apiSocket,
     await rm(join(folder, "run"), { recursive: true, force: true });
     await writeFile(joinTokenFile, await runIronmesh(apiSocket, ["token", "create", ...workloads.flatMap(({ group }) => ["--group", group])]), { mode: 0o600 });
   };
-  await forget();
+  // The group may be one that the control plane has still to read elsewhere.
+  await waitUntil(() => forget().then(() => true), { what: `a token for ${host.name}` });
   const configPath = join(folder, "agent.yaml");
   const config = {
     hostName: host.name,

@@ -67,22 +67,4 @@ export function createTestAuthority(organization = "test"): TestAuthority {
     mintUser: (commonName) => leaf({ organization, commonName }, [], HOUR_MS),
     mintNamed: (dnsName) => leaf({ organization }, [{ type: "dns", value: dnsName }], HOUR_MS),
   };
-
-  function mint(name: SubjectAlternativeName, lifeMs = HOUR_MS): TestIdentity {
-    const key = generatePrivateKey();
-    const leaf = signCertificate(
-      {
-        serial: randomSerial(),
-        subject: { organization },
-        notBeforeMs: now - HOUR_MS,
-        notAfterMs: Date.now() + lifeMs,
-        spki: publicKeySpki(key),
-        names: [name],
-        keyUsage: ["digitalSignature"],
-        extendedKeyUsage: ["serverAuth", "clientAuth"],
-      },
-      authority,
-    );
-    return { certificateChain: encodePem("CERTIFICATE", leaf), privateKey: privateKeyPem(key) };
-  }
 }
