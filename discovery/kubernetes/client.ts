@@ -237,6 +237,9 @@ async function openConfig({ kubeconfig, context }: KubernetesAccess): Promise<Ku
     else if (process.env["KUBERNETES_SERVICE_HOST"] === undefined) throw new Error("no kubeconfig is configured, and this process runs in no pod");
     else config.loadFromCluster();
     if (context !== undefined) config.setCurrentContext(context);
+    // Without a user the library would leave out the cluster's root too, which a token of a file is sent to.
+    const named = config.getContextObject(config.getCurrentContext());
+    if (named !== null && config.getCurrentUser() === null) config.addUser({ name: named.user });
     const cluster = config.getCurrentCluster();
     if (cluster === null || !URL.canParse(cluster.server)) throw new Error(`it has no cluster for the context ${JSON.stringify(config.getCurrentContext() ?? "")}`);
     // The library's own rule, told where it can be mended.

@@ -45,8 +45,8 @@ const AS_POD = 'mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io
     await rm(folder, { recursive: true });
   });
 
-  function open(kubeconfig: string): Registry {
-    const registry = createKubernetesRegistry({ name: "kubernetes", meshDomain: "mesh.internal", kubeconfig, clock: systemClock, pacing: FAST });
+  function open(kubeconfig: string, tokenFile?: string): Registry {
+    const registry = createKubernetesRegistry({ name: "kubernetes", meshDomain: "mesh.internal", kubeconfig, tokenFile, clock: systemClock, pacing: FAST });
     registry.start();
     return registry;
   }
@@ -70,6 +70,14 @@ const AS_POD = 'mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io
     } finally {
       await registry.close();
     }
+  });
+
+  it("takes the token of a file beside a kubeconfig that has no user", async () => {
+    const tokenFile = join(folder, "token");
+    await writeFile(tokenFile, "reader\n");
+    const registry = open(await api.kubeconfigOf("nobody", undefined), tokenFile);
+    await well(registry);
+    await registry.close();
   });
 
   it("asks an exec plugin, anew when what it gave is refused, and says what the plugin says when it fails", async () => {

@@ -86,15 +86,15 @@ export class KubernetesApi {
     return this.kubeconfigOf(token, { token }, port);
   }
 
-  /** @param user with credentials as a kubeconfig has them */
-  async kubeconfigOf(name: string, user: object, port: number = this.port): Promise<string> {
+  /** @param user with credentials as a kubeconfig has them; undefined: none at all, as `kubectl config` writes it */
+  async kubeconfigOf(name: string, user: object | undefined, port: number = this.port): Promise<string> {
     const path = join(this.#folder, `config-${name}-${port}`);
     await writeFile(path, JSON.stringify({
       apiVersion: "v1",
       kind: "Config",
       clusters: [{ name: "real", cluster: { server: `https://127.0.0.1:${port}`, "certificate-authority": this.authorityPath } }],
-      users: [{ name: "user", user }],
-      contexts: [{ name: "real", context: { cluster: "real", user: "user" } }],
+      users: user === undefined ? null : [{ name: "user", user }],
+      contexts: [{ name: "real", context: { cluster: "real", user: user === undefined ? "" : "user" } }],
       "current-context": "real",
     }), { mode: 0o600 });
     return path;
