@@ -52,6 +52,11 @@ export interface ResourceOf<K extends Kind> {
   readonly position: SourcePosition;
   /** Which configuration source it comes from: `files`, `store`, `kubernetes`. */
   readonly origin: string;
+  /**
+   * Its names in namespaces that begin so mean services of such namespaces
+   * alone, and none that took over those names; absent: whoever has them.
+   */
+  readonly confinedTo?: string;
 }
 
 export type AnyResource = { [K in Kind]: ResourceOf<K> }[Kind];

@@ -11,6 +11,14 @@ export function canonicalHostname(name: string, namespace: string, meshDomain: s
   return `${name}.${namespace}.svc.${meshDomain}`;
 }
 
+/** True for a canonical name, or a wildcard of some, in one namespace that begins with the prefix. */
+export function isNameWithin(host: string, prefix: string, meshDomain: string): boolean {
+  const ending = `.svc.${meshDomain}`;
+  if (!host.endsWith(ending)) return false;
+  const [name, namespace, ...others] = host.slice(0, -ending.length).split(".");
+  return name !== "" && namespace?.startsWith(prefix) === true && others.length === 0;
+}
+
 /**
  * Reads a host as a user writes it in a resource of `namespace`: a short name
  * (no dot) means the service of that name in the resource's own namespace.

@@ -2,7 +2,7 @@ import { issueCodes, type IssueCode } from "../../api/issue-codes.ts";
 import { type AnyResource, resourceKey, type ResourceKey, type ResourceOf } from "../../api/resource.ts";
 import type { Issue } from "../../base/issue.ts";
 import { type RootNamespace, rootNamespacesOf } from "../../model/root-namespace.ts";
-import { resolveHost } from "../../model/hostname.ts";
+import { isNameWithin, resolveHost } from "../../model/hostname.ts";
 import type { Service } from "../../model/service.ts";
 import { selects } from "../../model/workload.ts";
 
@@ -126,7 +126,14 @@ function checkRivals<R extends AnyResource>(
   const claims = new Map<string, R[]>();
   for (const resource of ordered) {
     for (const written of new Set(hostsOf(resource))) {
-      const host = canonical(resolveHost(written, resource.metadata.namespace, context.meshDomain), context);
+      const resolved = resolveHost(written, resource.metadata.namespace, context.meshDomain);
+      const host = canonical(resolved, context);
+      const owner = context.service(resolved)?.namespace;
+      const { confinedTo } = resource;
+      if (confinedTo !== undefined && owner?.startsWith(confinedTo) === false && isNameWithin(resolved, confinedTo, context.meshDomain)) {
+        add(resource, "IM0208", "spec", `${resolved} is a name of ${host} now, for which this one does not speak`, "write it into the mesh's own configuration");
+        continue;
+      }
       const known = claims.get(host);
       if (known === undefined) claims.set(host, [resource]);
       else if (!known.includes(resource)) known.push(resource);

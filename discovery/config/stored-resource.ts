@@ -7,10 +7,11 @@ interface Stored {
   readonly document: unknown;
   readonly position: SourcePosition;
   readonly origin: string;
+  readonly confinedTo?: string;
 }
 
-export function encodeResource({ apiVersion, kind, metadata, spec, position, origin }: AnyResource): string {
-  const stored: Stored = { document: { apiVersion, kind, metadata, spec }, position, origin };
+export function encodeResource({ apiVersion, kind, metadata, spec, position, origin, confinedTo }: AnyResource): string {
+  const stored: Stored = { document: { apiVersion, kind, metadata, spec }, position, origin, ...(confinedTo === undefined ? {} : { confinedTo }) };
   return JSON.stringify(stored);
 }
 
@@ -30,7 +31,9 @@ export function decodeResource(text: string, name: string): ParsedDocument {
     stored = null;
   }
   const position = isPosition(stored?.position) ? stored.position : nowhere;
-  return parseDocumentValue(stored?.document, position, typeof stored?.origin === "string" ? stored.origin : "store");
+  const parsed = parseDocumentValue(stored?.document, position, typeof stored?.origin === "string" ? stored.origin : "store");
+  const confinedTo = stored?.confinedTo;
+  return parsed.resource === undefined || typeof confinedTo !== "string" ? parsed : { ...parsed, resource: { ...parsed.resource, confinedTo } };
 }
 
 function isPosition(value: unknown): value is SourcePosition {

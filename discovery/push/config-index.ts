@@ -1,6 +1,6 @@
 import type { Change, Collection } from "../../base/collection.ts";
 import { type AnyResource, type Kind, type ResourceKey, type ResourceOf, resourceKey } from "../../api/resource.ts";
-import { resolveHost } from "../../model/hostname.ts";
+import { isNameWithin, resolveHost } from "../../model/hostname.ts";
 import type { RootNamespace } from "../../model/root-namespace.ts";
 import type { Recorder } from "./derivation.ts";
 import { type Claim, HostIndex } from "./host-index.ts";
@@ -94,7 +94,9 @@ export class ConfigIndex {
       if (resource === undefined || !isOf(resource, kind)) return undefined;
       const { namespace } = resource.metadata;
       const hosts = hostsOf(resource.spec).map((host) => resolveHost(host, namespace, this.#meshDomain));
-      return { hosts, namespace, key: resourceKey(resource), resource };
+      const { confinedTo: prefix } = resource;
+      const confined = prefix === undefined ? undefined : { prefix, hosts: new Set(hosts.filter((host) => isNameWithin(host, prefix, this.#meshDomain))) };
+      return { hosts, namespace, key: resourceKey(resource), resource, ...(confined === undefined ? {} : { confined }) };
     };
     return changes.flatMap(({ key, before, after }) => {
       const [was, is] = [claim(before), claim(after)];

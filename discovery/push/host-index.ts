@@ -7,6 +7,8 @@ export interface Claim<R> {
   /** Resolved: canonical or native names, or wildcards (`*.example.com`). */
   readonly hosts: readonly string[];
   readonly namespace: string;
+  /** Those of its hosts that it speaks for only where the service's namespace begins so. */
+  readonly confined?: { readonly hosts: ReadonlySet<string>; readonly prefix: string };
   /** Orders claims of equal right; the first wins. */
   readonly key: string;
   readonly resource: R;
@@ -53,20 +55,29 @@ export class HostIndex<R> {
    * @param namespace that of the service
    */
   find(hosts: readonly string[], namespace: string): R | undefined {
-    const exact = hosts.flatMap((host) => [...(this.#exact.get(host) ?? [])]);
-    return (this.#best(exact, namespace) ?? this.#best(this.#wildcardFor(hosts), namespace))?.resource;
+    const exact = hosts.flatMap((host) => this.#holding(host, this.#exact.get(host), namespace));
+    return (this.#best(exact, namespace) ?? this.#best(this.#wildcardFor(hosts, namespace), namespace))?.resource;
   }
 
   #tableOf(host: string): Map<string, Set<string>> {
     return host.includes("*") ? this.#wildcards : this.#exact;
   }
 
-  #wildcardFor(hosts: readonly string[]): Iterable<string> {
-    let best: string | undefined;
-    for (const [pattern, keys] of this.#wildcards) {
-      if (keys.size > 0 && pattern.length > (best?.length ?? -1) && hosts.some((host) => hostMatches(pattern, host))) best = pattern;
+  #wildcardFor(hosts: readonly string[], namespace: string): readonly string[] {
+    let best = { pattern: "", keys: [] as readonly string[] };
+    for (const [pattern, all] of this.#wildcards) {
+      if (pattern.length <= best.pattern.length || !hosts.some((host) => hostMatches(pattern, host))) continue;
+      const keys = this.#holding(pattern, all, namespace);
+      if (keys.length > 0) best = { pattern, keys };
     }
-    return best === undefined ? [] : (this.#wildcards.get(best) ?? []);
+    return best.keys;
+  }
+
+  #holding(host: string, keys: Iterable<string> = [], namespace: string): string[] {
+    return [...keys].filter((key) => {
+      const confined = this.#claims.get(key)?.confined;
+      return confined === undefined || !confined.hosts.has(host) || namespace.startsWith(confined.prefix);
+    });
   }
 
   #best(keys: Iterable<string>, namespace: string): Claim<R> | undefined {

@@ -2,7 +2,7 @@ import { issueCodes, type IssueCode } from "../../../api/issue-codes.ts";
 import type { AnyResource, ResourceOf } from "../../../api/resource.ts";
 import type { Issue } from "../../../base/issue.ts";
 import { isOwnToEachHost } from "../../../model/address.ts";
-import { hostMatches, resolveHost } from "../../../model/hostname.ts";
+import { hostMatches, isNameWithin, resolveHost } from "../../../model/hostname.ts";
 
 /** What a cluster may speak of. */
 export interface ClusterAuthority {
@@ -47,14 +47,9 @@ export function judgeAuthority(resource: AnyResource, authority: ClusterAuthorit
   return issues;
 }
 
-/** Its services, and all names that lie under one of its namespaces; a wildcard has to lie there as a whole. */
+/** Its services; a wildcard has to lie in one of its namespaces as a whole. */
 function isOwn(host: string, { namespacePrefix, meshDomain, resourceHosts }: ClusterAuthority): boolean {
-  const ending = `.svc.${meshDomain}`;
-  if (host.endsWith(ending)) {
-    const [name, namespace, ...others] = host.slice(0, -ending.length).split(".");
-    if (name !== "" && namespace?.startsWith(namespacePrefix) === true && others.length === 0) return true;
-  }
-  return resourceHosts.some((allowed) => hostMatches(allowed, host));
+  return isNameWithin(host, namespacePrefix, meshDomain) || resourceHosts.some((allowed) => hostMatches(allowed, host));
 }
 
 function hostsOf(resource: AnyResource): Placed[] {

@@ -30,5 +30,5 @@ export function parseClusterResource(definition: KindDefinition, metadata: Metad
   const { resource, ...parsed } = parseDocumentValue(document, position, "kubernetes");
   if (resource === undefined) return parsed;
   const issues = [...parsed.issues, ...judgeAuthority(resource, settings)];
-  return { ...parsed, issues, ...(isAcceptable(issues) ? { resource } : {}) };
+  return { ...parsed, issues, ...(isAcceptable(issues) ? { resource: { ...resource, confinedTo: settings.namespacePrefix } } : {}) };
 }

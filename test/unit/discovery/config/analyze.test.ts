@@ -29,6 +29,22 @@ function found(...documents: string[]): string[] {
 const route = (destination: string): string => `{hosts: [a], http: [{route: [{destination: {${destination}}}]}]}`;
 
 describe("analysis of all resources together", () => {
+  it("finds that a cluster does not speak for what its service was joined into", () => {
+    const joined: AnalysisContext = { ...context, service: (host) => services.find(({ hostname }) => hostname === (host === "a.east-shop.svc.mesh.internal" ? "a.default.svc.mesh.internal" : host)) };
+    const { resources } = parseDocuments(document("DestinationRule", "a", "{host: a}", "east-shop") + "---\n" + document("DestinationRule", "b", "{host: audit.example.com}", "east-shop"), "x.yaml", "kubernetes");
+    const codes = (all: typeof resources): string[] => [...analyze(all, joined)].flatMap(([key, list]) => list.map(({ code }) => `${key} ${code}`));
+    assert.deepEqual(codes(resources.map((resource) => ({ ...resource, confinedTo: "east-" }))), ["DestinationRule/east-shop/a IM0208"]);
+    assert.deepEqual(codes(resources), []);
+  });
+
+  it("knows the workloads that a cluster's root namespace speaks to", () => {
+    const policy = (namespace: string): string => document("PeerAuthentication", "p", "{mtls: {mode: STRICT}, selector: {matchLabels: {app: web}}}", namespace);
+    const cluster: AnalysisContext = { ...context, roots: [...context.roots, { namespace: "east-root", prefix: "east-" }], workloads: [{ namespace: "east-shop", labels: { app: "web" } }] };
+    const codes = (namespace: string): string[] => [...analyze(parseDocuments(policy(namespace), "x.yaml", "files").resources, cluster).values()].flatMap((list) => list.map(({ message }) => message));
+    assert.deepEqual([codes("east-root"), codes("ironmesh-system"), codes("east-other")], [[], [], ["no workload of east-other has app=web"]]);
+    assert.deepEqual([...analyze(parseDocuments(policy("east-root"), "x.yaml", "files").resources, { ...cluster, workloads: [] }).values()].flat().map(({ message }) => message), ["no workload of east-… has app=web"]);
+  });
+
   it("is silent where all fits", () => {
     const rule = document("DestinationRule", "a", "{host: a, subsets: [{name: v1}]}");
     assert.deepEqual(found(document("VirtualService", "a", route("host: a, subset: v1, port: {number: 80}")), rule), []);

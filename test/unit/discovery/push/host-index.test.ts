@@ -39,6 +39,16 @@ describe("HostIndex", () => {
     assert.equal(index.find(["db.service.consul", "db.shop.svc.x"], "shop"), "shop/wide");
   });
 
+  it("takes no confined claim for a service that is elsewhere under that name", () => {
+    const confined = (key: string, ...hosts: string[]): Claim<string> => ({ ...claim(key, ...hosts), confined: { prefix: "east-", hosts: new Set(hosts.filter((host) => host !== "free.x")) } });
+    const index = indexOf(confined("east-shop/own", "h.x", "free.x"), confined("east-shop/wild", "*.b.x"), claim("a/short", "*.x"));
+    assert.equal(index.find(["h.x"], "east-shop"), "east-shop/own");
+    assert.equal(index.find(["h.x", "joined"], "shop"), "a/short");
+    assert.equal(index.find(["free.x"], "shop"), "east-shop/own");
+    assert.equal(index.find(["c.b.x"], "east-other"), "east-shop/wild");
+    assert.equal(index.find(["c.b.x"], "shop"), "a/short", "the next wildcard that holds");
+  });
+
   it("names the hosts of both sides of a change, and forgets what was removed", () => {
     const index = indexOf(claim("a/r", "one.x", "two.x"));
     const touched = index.apply([{ key: "a/r", before: claim("a/r", "one.x", "two.x"), after: claim("a/r", "two.x", "three.x") }]);

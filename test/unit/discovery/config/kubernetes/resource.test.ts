@@ -35,7 +35,7 @@ describe("a resource of a cluster", () => {
     const { resource, key } = parse(istio("DestinationRule", "reviews", { host: "reviews" }, { labels: { team: "a" }, annotations: { note: "b", "kubectl.kubernetes.io/last-applied-configuration": "{}" } }));
     assert.equal(key, "DestinationRule/east-shop/reviews");
     assert.deepEqual(resource?.metadata, { name: "reviews", namespace: "east-shop", labels: { team: "a" }, annotations: { note: "b" } });
-    assert.deepEqual([resource?.origin, resource?.position.file], ["kubernetes", "kubernetes:east shop/reviews"]);
+    assert.deepEqual([resource?.origin, resource?.position.file, resource?.confinedTo], ["kubernetes", "kubernetes:east shop/reviews", "east-"]);
   });
 
   it("names services by the mesh's names: short ones by its namespace, native ones mapped", () => {

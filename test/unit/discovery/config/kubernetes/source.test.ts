@@ -169,6 +169,7 @@ describe("a cluster as a source of configuration", () => {
     await until("the problem", () => problemsOf(next).some((problem) => problem.includes("was not read since the start")));
     assert.deepEqual(keys(next), ["DestinationRule/east-shop/a"]);
     assert.equal(next.statuses.get("DestinationRule/east-shop/a")?.state, "rejected");
+    assert.equal(next.resources.get("DestinationRule/east-shop/a")?.confinedTo, "east-");
     kubernetes.faults.status = 200;
     delete kubernetes.faults.status;
     kubernetes.remove(rule("a"));
