@@ -130,8 +130,9 @@ export function startKubernetesConfig(options: KubernetesConfigOptions): Kuberne
     const told = new Map<string, ConfigUnit | undefined>([[`${name}/`, isWhole ? problemUnit(`${name}/`, first.failure, confirmedAt()) : undefined]]);
     for (const { definition, failure, isSettled, confirmedAt: at } of followings) {
       const unitName = `${name}/${definition.kind}/`;
-      if (!isWhole && failure !== undefined) told.set(unitName, problemUnit(unitName, failure, at));
-      else told.set(unitName, isSettled ? undefined : problemUnit(unitName, undefined, at));
+      // The cluster's problem stands for all of its kinds.
+      const isWell = failure === undefined && isSettled;
+      told.set(unitName, isWhole || isWell ? undefined : problemUnit(unitName, failure, at));
     }
     return told;
   }

@@ -166,7 +166,7 @@ describe("a cluster as a source of configuration", () => {
     assert.deepEqual(keys(config), ["DestinationRule/east-shop/a"]);
     await closeAll();
     const { config: next } = await open();
-    await until("the problem", () => problemsOf(next).some((problem) => problem.includes("was not read since the start")));
+    await until("the problem alone", () => problemsOf(next).length === 1 && /^kubernetes:east: .* was not read since the start/.test(problemsOf(next)[0] ?? ""));
     assert.deepEqual(keys(next), ["DestinationRule/east-shop/a"]);
     assert.equal(next.statuses.get("DestinationRule/east-shop/a")?.state, "rejected");
     assert.equal(next.resources.get("DestinationRule/east-shop/a")?.confinedTo, "east-");
