@@ -6,7 +6,7 @@
  * control plane and this process, which changes and looks, are processes of
  * their own, in private namespaces (needs root).
  *
- *     node bench/registries.ts static|hosts|consul|kubernetes … [--services 10000] [--endpoints 5]
+ *     node bench/registries.ts static|hosts|consul|consul-https|kubernetes … [--services 10000] [--endpoints 5]
  *         [--rate 100] [--seconds 30] [--rest 20] [--singles 20] [--patience 60]
  */
 import { type ChildProcess, fork } from "node:child_process";
@@ -54,7 +54,7 @@ function kindsAsked(): readonly SourceKind[] {
 }
 
 async function startSource(kind: SourceKind): Promise<Source | undefined> {
-  if (kind === "consul") return startConsulSource(size);
+  if (kind === "consul" || kind === "consul-https") return startConsulSource(size, kind === "consul-https");
   return kind === "kubernetes" ? startKubernetesSource(size) : undefined;
 }
 

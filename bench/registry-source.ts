@@ -2,8 +2,8 @@
  * Where the benchmark of registries registers its services, and how one of them
  * changes. `service-7` is the seventh everywhere.
  */
-/** The four ways into the catalog. */
-export const SOURCE_KINDS = ["static", "hosts", "consul", "kubernetes"] as const;
+/** The ways into the catalog; Consul's has two, over HTTP/1.1 and over HTTP/2. */
+export const SOURCE_KINDS = ["static", "hosts", "consul", "consul-https", "kubernetes"] as const;
 export type SourceKind = (typeof SOURCE_KINDS)[number];
 
 /** How large it is. */
