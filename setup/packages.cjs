@@ -17,6 +17,7 @@ const NEEDED = [
   { command: "nft", package: "nftables", why: "captures traffic", for: ["demo", "test", "host"] },
   { command: "iptables-restore", package: "iptables", why: "captures traffic where there is no nft", for: ["demo", "test", "host"] },
   { command: "ip", package: "iproute2", why: "makes the hosts' networks", for: ["demo", "test", "host"] },
+  { command: "mount", package: "mount", why: "keeps the hosts of the lab to themselves", for: ["demo", "test"] },
   { command: "conntrack", package: "conntrack", why: "shows which connections were captured", for: ["test"] },
   { command: "tcpdump", package: "tcpdump", why: "shows the bytes on the wire", for: ["demo", "test"] },
   { command: "curl", package: "curl", why: "is the unmodified client", for: ["demo", "test", "host"] },
