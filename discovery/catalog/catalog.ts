@@ -128,7 +128,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
           after: {
             hosts: [joined.service.hostname, ...joined.service.aliases],
             shortHosts: shortHosts(joined, meshDomain),
-            addresses: addressesOf(key, joined),
+            addresses: ownAddressesOf(key, joined),
+            formerAddresses: formerAddressesOf(key, joined),
             isCanonical: joined.claim === "canonical",
             precedence: joined.members[0]?.claim.precedence ?? 0,
           },
@@ -149,18 +150,21 @@ export function createCatalog(options: CatalogOptions): Catalog {
     return joined !== undefined && names.ownerOf(joined.service.hostname) === key ? joined : undefined;
   };
 
+  const ownAddressesOf = (key: ServiceKey, { addresses }: JoinedService): readonly string[] => (addresses.length > 0 ? addresses : vips.get(key));
+
   /** Those of services that are no more because they were joined are still dialed by whoever has looked them up before. */
-  const addressesOf = (key: ServiceKey, { addresses, members }: JoinedService): readonly string[] => {
-    if (addresses.length > 0) return addresses;
+  const formerAddressesOf = (key: ServiceKey, { addresses, members }: JoinedService): readonly string[] => {
+    if (addresses.length > 0) return [];
     const former = members.map(({ claim: { service } }) => serviceKey(service)).filter((own) => own !== key);
-    return [...vips.get(key), ...former.flatMap((own) => vips.held(own))];
+    return former.flatMap((own) => vips.held(own));
   };
 
   const buildService = (key: ServiceKey): Service | undefined => {
     const joined = inForce(key);
     if (joined === undefined) return undefined;
     // An address that is another's would take that one's connections.
-    return { ...joined.service, vips: addressesOf(key, joined).filter((address) => names.ownerOf(address) === key) };
+    const addresses = [...ownAddressesOf(key, joined), ...formerAddressesOf(key, joined)];
+    return { ...joined.service, vips: addresses.filter((address) => names.ownerOf(address) === key) };
   };
 
   const refreshEndpoints = (wanted: Iterable<ServiceKey>): void => {

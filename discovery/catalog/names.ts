@@ -9,6 +9,8 @@ export interface NameClaim {
   readonly shortHosts: readonly string[];
   /** Its virtual addresses. */
   readonly addresses: readonly string[];
+  /** Those of services that it took over: it has them where nobody else does. */
+  readonly formerAddresses?: readonly string[];
   /** True where the names are its registry's own, false where somebody wrote them down. */
   readonly isCanonical: boolean;
   /** Of its registry; 0 goes first. */
@@ -40,8 +42,9 @@ interface Right {
  * name has at most one owner, so that no domain is in two virtual hosts of a
  * table (Envoy rejects the whole response for one). Of several claims the order
  * is: a canonical hostname, a registry's own alias, a declared host, a short
- * name, an address of a canonical service, one that was declared; then the
- * registry's precedence, then the service's key.
+ * name, an address of a canonical service, one that was declared, one that a
+ * service had before it was joined; then the registry's precedence, then the
+ * service's key.
  */
 export class Names {
   readonly #claims = new Map<ServiceKey, NameClaim>();
@@ -140,6 +143,7 @@ function rightsOf(key: ServiceKey, claim: NameClaim): Map<string, Right> {
   claim.hosts.forEach((host, index) => add(host, claim.isCanonical ? Math.min(index, 1) : 2));
   for (const host of claim.shortHosts) add(host, 3);
   for (const address of claim.addresses) add(address, claim.isCanonical ? 4 : 5);
+  for (const address of claim.formerAddresses ?? []) add(address, 6);
   return rights;
 }
 

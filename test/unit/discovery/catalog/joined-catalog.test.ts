@@ -227,6 +227,20 @@ describe("services of several registries that a rule joins", () => {
     assert.notEqual(released.find(({ service }) => service === "consul/reviews")?.releasedAt, undefined);
   });
 
+  it("take no virtual address of another service that has such a name", async () => {
+    const another = resource("Service", "reviews", { selector: { app: "other" }, ports: [{ name: "http", port: 8_080 }] }, { namespace: "zone" });
+    const rule: SamenessRule = { of: [{ registry: "static", namespace: "default", name: "*" }, { registry: "consul", namespace: "zone", name: "*" }], allowPlaintext: false };
+    await restart(rule);
+    put(reviews, another);
+    await catalog.settled();
+    const own = catalog.services.get("zone/reviews")?.vips ?? [];
+    assert.equal(own.length, 2);
+    register(consul, foreignService("zone", "reviews"));
+    await catalog.settled();
+    assert.deepEqual(catalog.services.get("zone/reviews")?.vips, own);
+    assert.equal(catalog.names.ownerOf(own[0] ?? ""), "zone/reviews");
+  });
+
   it("join a host that somebody declared under its own name", async () => {
     await restart({ of: [{ registry: "static", namespace: "default", name: "api.example.com" }, { registry: "consul", namespace: "consul", name: "api" }], allowPlaintext: false });
     register(consul, foreignService("consul", "api"));
