@@ -19,6 +19,11 @@ export function isNameWithin(host: string, prefix: string, meshDomain: string): 
   return name !== "" && namespace?.startsWith(prefix) === true && others.length === 0;
 }
 
+/** True where a name lies in namespaces that begin with the prefix and a service of another one has it: a rule has joined the service that it meant. */
+export function isTakenOver(host: string, { namespace }: { readonly namespace: string }, prefix: string, meshDomain: string): boolean {
+  return !namespace.startsWith(prefix) && isNameWithin(host, prefix, meshDomain);
+}
+
 /**
  * Reads a host as a user writes it in a resource of `namespace`: a short name
  * (no dot) means the service of that name in the resource's own namespace.

@@ -2,7 +2,7 @@ import { issueCodes, type IssueCode } from "../../api/issue-codes.ts";
 import { type AnyResource, resourceKey, type ResourceKey, type ResourceOf } from "../../api/resource.ts";
 import type { Issue } from "../../base/issue.ts";
 import { type RootNamespace, rootNamespacesOf } from "../../model/root-namespace.ts";
-import { isNameWithin, resolveHost } from "../../model/hostname.ts";
+import { isTakenOver, resolveHost } from "../../model/hostname.ts";
 import type { Service } from "../../model/service.ts";
 import { selects } from "../../model/workload.ts";
 
@@ -85,7 +85,10 @@ function checkDestinations(
     const service = context.service(host);
     const { subset } = destination;
     const port = destination.port?.number;
-    if (service === undefined) {
+    const { confinedTo } = resource;
+    if (service !== undefined && confinedTo !== undefined && isTakenOver(host, service, confinedTo, context.meshDomain)) {
+      add(resource, "IM0208", `${path}.host`, `${host} is a name of ${service.hostname} now, to which this one sends nobody: such requests fail`, "write it into the mesh's own configuration");
+    } else if (service === undefined) {
       add(resource, "IM0210", `${path}.host`, `no service has the host ${host}`, "correct the host, or add a Service or ServiceEntry");
     } else if (port !== undefined && !service.ports.some(({ number }) => number === port)) {
       const known = service.ports.map(({ number }) => number).join(", ");
@@ -128,9 +131,9 @@ function checkRivals<R extends AnyResource>(
     for (const written of new Set(hostsOf(resource))) {
       const resolved = resolveHost(written, resource.metadata.namespace, context.meshDomain);
       const host = canonical(resolved, context);
-      const owner = context.service(resolved)?.namespace;
+      const owner = context.service(resolved);
       const { confinedTo } = resource;
-      if (confinedTo !== undefined && owner?.startsWith(confinedTo) === false && isNameWithin(resolved, confinedTo, context.meshDomain)) {
+      if (confinedTo !== undefined && owner !== undefined && isTakenOver(resolved, owner, confinedTo, context.meshDomain)) {
         add(resource, "IM0208", "spec", `${resolved} is a name of ${host} now, for which this one does not speak`, "write it into the mesh's own configuration");
         continue;
       }

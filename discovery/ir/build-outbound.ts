@@ -93,10 +93,10 @@ function spokenTcpRoutes(
   view: MeshView,
 ): Pick<TcpRouteIr, "serverNames" | "clusters">[] {
   if (virtualService === undefined) return [];
-  const { spec, metadata } = virtualService;
+  const { spec } = virtualService;
   const weighted = (routes: NonNullable<NonNullable<typeof spec.tcp>[number]["route"]>): TcpRouteIr["clusters"] =>
     routes.map((route) => ({
-      cluster: destinationCluster(route.destination, metadata.namespace, port.number, view),
+      cluster: destinationCluster(route.destination, virtualService, port.number, view),
       weight: routes.length === 1 ? 1 : (route.weight ?? 0),
     }));
   if (port.protocol === "TLS") {

@@ -4,7 +4,7 @@ import { faultPercentage, mirrorPercentage } from "../../api/percentage.ts";
 import type { ResourceOf, Specs } from "../../api/resource.ts";
 import { parseRetryOn } from "../../api/retry-on.ts";
 import { stringMatch, type WrittenStringMatch } from "../../api/string-match.ts";
-import { resolveHost } from "../../model/hostname.ts";
+import { isTakenOver, resolveHost } from "../../model/hostname.ts";
 import type { ServicePort } from "../../model/port.ts";
 import type { Service } from "../../model/service.ts";
 import type { MeshView } from "./mesh-view.ts";
@@ -30,6 +30,9 @@ type HttpMatch = NonNullable<HttpRoute["match"]>[number];
 type Destination = NonNullable<NonNullable<HttpRoute["route"]>[number]["destination"]>;
 type HeaderOperations = NonNullable<HttpRoute["headers"]>;
 type HeaderChanges = NonNullable<HeaderOperations["request"]>;
+
+/** Who sends callers somewhere. */
+type Writer = Pick<ResourceOf<"VirtualService">, "metadata" | "confinedTo">;
 
 /** Source: grpc.github.io/grpc/core/md_doc_statuscodes.html */
 const UNKNOWN_GRPC_STATUS = 2;
@@ -70,14 +73,18 @@ export function buildRoutes(resource: ResourceOf<"VirtualService">, port: number
   return (resource.spec.http ?? []).flatMap((route, index) => {
     const matches = route.match === undefined || route.match.length === 0 ? [{}] : route.match;
     const ofPort = matches.filter((match: HttpMatch) => match.port === undefined || match.port === port);
-    return ofPort.map((match) => buildRoute(route, match, `VirtualService ${namespace}/${name} http[${index}]`, port, namespace, view));
+    return ofPort.map((match) => buildRoute(route, match, `VirtualService ${namespace}/${name} http[${index}]`, port, resource, view));
   });
 }
 
-/** The cluster that a destination means, seen from a resource of `namespace` in the table of `port`. */
-export function destinationCluster(destination: Destination, namespace: string, port: number, view: MeshView): string {
-  const host = resolveHost(destination.host, namespace, view.meshDomain);
-  const service = view.service(host);
+/**
+ * The cluster that a destination means, written by a resource, in the table of
+ * `port`. There is none for a service that is not the writer's to send callers to.
+ */
+export function destinationCluster(destination: Destination, { metadata, confinedTo }: Writer, port: number, view: MeshView): string {
+  const host = resolveHost(destination.host, metadata.namespace, view.meshDomain);
+  const found = view.service(host);
+  const service = found === undefined || confinedTo === undefined || !isTakenOver(host, found, confinedTo, view.meshDomain) ? found : undefined;
   const only = service?.ports.length === 1 ? service.ports[0]?.number : undefined;
   return outboundClusterName(
     destination.port?.number ?? only ?? port,
@@ -86,13 +93,13 @@ export function destinationCluster(destination: Destination, namespace: string, 
   );
 }
 
-function buildRoute(route: HttpRoute, match: HttpMatch, name: string, port: number, namespace: string, view: MeshView): RouteIr {
+function buildRoute(route: HttpRoute, match: HttpMatch, name: string, port: number, writer: Writer, view: MeshView): RouteIr {
   const fault = buildFault(route.fault);
   const cors = buildCors(route.corsPolicy);
   return {
     name,
     match: buildMatch(match),
-    action: buildAction(route, port, namespace, view),
+    action: buildAction(route, port, writer, view),
     headers: buildHeaders(route.headers),
     ...(fault === undefined ? {} : { fault }),
     ...(cors === undefined ? {} : { cors }),
@@ -138,7 +145,7 @@ function textMatchOf(written: WrittenStringMatch): StringMatchIr | undefined {
   return match === "present" ? undefined : match;
 }
 
-function buildAction(route: HttpRoute, port: number, namespace: string, view: MeshView): RouteActionIr {
+function buildAction(route: HttpRoute, port: number, writer: Writer, view: MeshView): RouteActionIr {
   const { redirect, directResponse } = route;
   if (redirect !== undefined) {
     return {
@@ -155,10 +162,10 @@ function buildAction(route: HttpRoute, port: number, namespace: string, view: Me
     const bytes = body?.bytes === undefined ? "" : Buffer.from(body.bytes, "base64").toString("utf8");
     return { kind: "direct-response", status: directResponse.status, body: body?.string ?? bytes };
   }
-  return buildForward(route, port, namespace, view);
+  return buildForward(route, port, writer, view);
 }
 
-function buildForward(route: HttpRoute, port: number, namespace: string, view: MeshView): RouteActionIr {
+function buildForward(route: HttpRoute, port: number, writer: Writer, view: MeshView): RouteActionIr {
   const destinations = route.route ?? [];
   const rewrite = buildRewrite(route);
   const mirrors = [
@@ -169,13 +176,13 @@ function buildForward(route: HttpRoute, port: number, namespace: string, view: M
   return {
     kind: "forward",
     clusters: destinations.map((destination) => ({
-      cluster: destinationCluster(destination.destination, namespace, port, view),
+      cluster: destinationCluster(destination.destination, writer, port, view),
       weight: destinations.length === 1 ? 1 : (destination.weight ?? 0),
       headers: buildHeaders(destination.headers),
     })),
     timeoutMs: route.timeout === undefined ? 0 : durationMs(route.timeout),
     mirrors: mirrors.map(({ destination, percentage }) => ({
-      cluster: destinationCluster(destination, namespace, port, view),
+      cluster: destinationCluster(destination, writer, port, view),
       percentage: mirrorPercentage(percentage),
     })),
     ...(retry === undefined ? {} : { retry }),

@@ -35,6 +35,9 @@ describe("analysis of all resources together", () => {
     const codes = (all: typeof resources): string[] => [...analyze(all, joined)].flatMap(([key, list]) => list.map(({ code }) => `${key} ${code}`));
     assert.deepEqual(codes(resources.map((resource) => ({ ...resource, confinedTo: "east-" }))), ["DestinationRule/east-shop/a IM0208"]);
     assert.deepEqual(codes(resources), []);
+    const routed = parseDocuments(document("VirtualService", "b", `{hosts: [audit.example.com], http: [{route: [{destination: {host: a}}]}]}`, "east-shop"), "x.yaml", "kubernetes").resources;
+    assert.deepEqual(codes(routed.map((resource) => ({ ...resource, confinedTo: "east-" }))), ["VirtualService/east-shop/b IM0208"]);
+    assert.deepEqual(codes(routed), []);
   });
 
   it("knows the workloads that a cluster's root namespace speaks to", () => {

@@ -3,6 +3,7 @@ import type { Specs } from "../../../../api/resource.ts";
 import { buildRoutes } from "../../../../discovery/ir/build-route.ts";
 import type { MeshView } from "../../../../discovery/ir/mesh-view.ts";
 import type { RouteIr } from "../../../../discovery/ir/route.ts";
+import type { Service } from "../../../../model/service.ts";
 import { resource } from "../../../support/resource.ts";
 
 type HttpRoute = NonNullable<Specs["VirtualService"]["http"]>[number];
@@ -22,6 +23,20 @@ const view: MeshView = {
 const route = [{ destination: { host: "web" } }];
 
 describe("buildRoutes", () => {
+  it("sends nobody on a cluster's word to a service that its own was joined into", () => {
+    const service = { hostname: "ratings.default.svc.mesh.internal", namespace: "default", ports: [] } as unknown as Service;
+    const joined: MeshView = { ...view, service: () => service };
+    const lead = (confinedTo: string | undefined, host: string): readonly string[] => {
+      const written = resource("VirtualService", "web", { hosts: ["web"], http: [{ route: [{ destination: { host } }], mirror: { host } }] }, { namespace: "east-shop" });
+      const [built] = buildRoutes({ ...written, ...(confinedTo === undefined ? {} : { confinedTo }) }, 80, joined);
+      return built?.action.kind === "forward" ? [...built.action.clusters, ...built.action.mirrors].map(({ cluster }) => cluster) : [];
+    };
+    const [nowhere, there] = ["outbound|80||ratings.east-shop.svc.mesh.internal", "outbound|80||ratings.default.svc.mesh.internal"];
+    assert.deepEqual(lead("east-", "ratings"), [nowhere, nowhere]);
+    assert.deepEqual(lead(undefined, "ratings"), [there, there]);
+    assert.deepEqual(lead("east-", "ratings.example.com"), [there, there], "what the registry's resourceHosts allow");
+  });
+
   it("hits no request with a fault that has no percentage", () => {
     assert.deepEqual(build({ route, fault: { delay: { fixedDelay: "2s" }, abort: { httpStatus: 500 } } }).fault, {
       delay: { fixedDelayMs: 2_000, percentage: 0 },
