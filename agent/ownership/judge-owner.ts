@@ -27,9 +27,13 @@ export interface SocketFacts {
 
 const OWN: Owner = { kind: "own" };
 
-/** Whether systemd itself made a socket of this control group: in that of the .socket unit, or its own. */
-export function isMadeBySystemd(cgroup: string | undefined): boolean {
-  return cgroup !== undefined && (cgroup === "init.scope" || cgroup.endsWith(".socket"));
+/**
+ * Whether systemd itself made a socket of this control group: in that of the
+ * .socket unit, or its own, and as root. Users with a control group of their
+ * own may name others in it as they like.
+ */
+export function isMadeBySystemd({ uid }: Pick<ListeningSocket, "uid">, cgroup: string | undefined): boolean {
+  return uid === 0 && cgroup !== undefined && (cgroup === "init.scope" || cgroup.endsWith(".socket"));
 }
 
 /** Needs no facts where the row says it all: the user's own, or another user's but root's. */
@@ -56,10 +60,10 @@ export function judgeOwner(socket: ListeningSocket, bound: BoundOwner, facts: So
   const { cgroup, processes, activated } = facts;
   if ("cgroup" in bound) {
     if (cgroup === undefined) return { kind: "stranger", who };
-    const isOwn = isInside(cgroup, bound.cgroup) || (isMadeBySystemd(cgroup) && activated.some((group) => isInside(group, bound.cgroup)));
+    const isOwn = isInside(cgroup, bound.cgroup) || (isMadeBySystemd(socket, cgroup) && activated.some((group) => isInside(group, bound.cgroup)));
     return isOwn ? OWN : { kind: "stranger", who };
   }
-  if (isMadeBySystemd(cgroup) || processes.some(({ uid }) => uid === bound.uid)) return OWN;
+  if (isMadeBySystemd(socket, cgroup) || processes.some(({ uid }) => uid === bound.uid)) return OWN;
   if (processes.length > 0 && processes.every(({ uid }) => uid === undefined)) return { kind: "unknown", why: `the kernel does not show the processes of ${groupName(cgroup)}` };
   return { kind: "stranger", who, isYoung: true };
 }

@@ -33,7 +33,7 @@ async function factsOf(socket: ListeningSocket, bound: BoundOwner, runner: Comma
   if (origin === undefined) return undefined;
   const cgroup = "path" in origin ? origin.path : await findControlGroup(origin.id, "cgroup" in bound ? bound.cgroup : "");
   const processes = cgroup === undefined ? [] : await processesOf(cgroup);
-  const units = isMadeBySystemd(cgroup) && "cgroup" in bound ? await readActivated(runner, cgroup === "init.scope" ? "*.socket" : (cgroup?.split("/").at(-1) ?? ""), socket.port) : [];
+  const units = isMadeBySystemd(socket, cgroup) && "cgroup" in bound ? await readActivated(runner, cgroup === "init.scope" ? "*.socket" : (cgroup?.split("/").at(-1) ?? ""), socket.port) : [];
   const holder = await holderOf(socket.inode, processes.filter(({ uid }) => uid === socket.uid));
   return { cgroup, processes, activated: await Promise.all(units.map(cgroupOfUnit)), ...(holder === undefined ? {} : { holder }) };
 }

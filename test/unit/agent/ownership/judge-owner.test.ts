@@ -34,6 +34,8 @@ describe("whose a listening socket is", () => {
       }
       assert.equal(judge(bound, 0, { cgroup: "system.slice/thief.service", activated: [REVIEWS] }), "uid 0 (control group /system.slice/thief.service)");
       assert.equal(judge({ cgroup: "system.slice" }, 0, { cgroup: "init.scope", activated: [REVIEWS] }), "own");
+      const imitated = "user.slice/user-1000.slice/user@1000.service/reviews.socket";
+      assert.equal(judge(bound, 1000, { cgroup: imitated, activated: [REVIEWS] }), `uid 1000 (control group /${imitated})`, "a user's own control group of that name");
     });
   });
 
