@@ -44,6 +44,8 @@ export class FakeConsulCatalog {
   readonly deniedServices = new Set<string>();
   /** Nodes that the token may not read. */
   readonly hiddenNodes = new Set<string>();
+  /** Services that the token may not read on a node. */
+  readonly hiddenServices = new Set<string>();
   isNodeDenied = false;
   /** How often it was asked what is on a node. */
   readings = 0;
@@ -107,7 +109,9 @@ export class FakeConsulCatalog {
     const node = this.nodes.get(last);
     if (path.startsWith("/v1/catalog/node-services/")) {
       this.readings += 1;
-      return { body: { Node: node === undefined ? null : { Node: last, Meta: node.meta }, Services: node === undefined ? null : [...node.services.values()] }, isFiltered: false };
+      const all = [...(node?.services.values() ?? [])];
+      const visible = all.filter(({ Service: name }) => !this.hiddenServices.has(name));
+      return { body: { Node: node === undefined ? null : { Node: last, Meta: node.meta }, Services: node === undefined ? null : visible }, isFiltered: visible.length < all.length };
     }
     if (path.startsWith("/v1/health/node/")) return { body: [...(node?.checks.values() ?? [])], isFiltered: false };
     if (path === "/v1/catalog/nodes") {

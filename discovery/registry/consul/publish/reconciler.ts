@@ -5,7 +5,7 @@ import type { Logger } from "../../../../base/logger.ts";
 import { pause } from "../../../../base/pause.ts";
 import type { TokenBucket } from "../token-bucket.ts";
 import { batchesOf, refusalOf, type Write } from "./batches.ts";
-import type { PublishClient, PublishQuery } from "./client.ts";
+import type { PublishClient, PublishedNode, PublishQuery } from "./client.ts";
 import { type InstanceRecord, type PublishedInstance, SERVICE_META } from "./instance.ts";
 import { deleteInstance, deleteNode, setInstance, setNode } from "./operations.ts";
 import { type Plan, planWrites } from "./plan.ts";
@@ -32,6 +32,18 @@ export interface ReconcilerOptions {
   readonly logger: Logger;
 }
 
+/** A node that was ours before. */
+interface FormerNode {
+  readonly name: string;
+  readonly instances: ReadonlyMap<string, InstanceRecord>;
+  readonly isOursAlone: boolean;
+}
+
+/** What the token may not read counts as somebody else's. */
+function isOursAlone({ strangers, isFiltered }: PublishedNode): boolean {
+  return strangers.size === 0 && !isFiltered;
+}
+
 /** Makes Consul hold what the catalog says, a round at a time. */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
@@ -39,9 +51,10 @@ export class Reconciler {
   /** What Consul holds of ours; kept up by our own writes until it is read again. */
   #there = new Map<string, InstanceRecord>();
   #hasNode = false;
-  #hasStrangers = false;
+  /** Nobody else's instances would go with the node. */
+  #isNodeOursAlone = false;
   /** Other nodes of the same owner, from before the node's name was changed. */
-  #former: readonly string[] = [];
+  #former: readonly FormerNode[] = [];
   /** Other people's claim on each name that we want, since the last reading; undefined: none. */
   readonly #claims = new Map<string, string | undefined>();
   /** Services that Consul refused since the last reading. */
@@ -81,6 +94,7 @@ export class Reconciler {
       ...this.#plan.notes,
       ...[...this.#refused.values()].map(({ message, hint }) => (hint === undefined ? message : `${message}: ${hint}`)),
       ...(this.#isFiltered ? [`the token may not read all of the node ${node}: what was published before may stay there`] : []),
+      ...this.#former.filter((one) => !one.isOursAlone).map(({ name }) => `the node ${name} of before stays in consul: somebody else may have instances on it`),
       ...(this.#plan.held === 0 ? [] : [`${this.#plan.held} published instances are not in the catalog: they stay until hosts have had their time to return`]),
     ];
   }
@@ -95,9 +109,15 @@ export class Reconciler {
       });
     }
     const beside = await client.servicesBeside(node, query);
-    this.#former = (await client.nodesOf(owner, query)).filter((one) => one !== node);
+    const former: FormerNode[] = [];
+    for (const name of await client.nodesOf(owner, query)) {
+      if (name === node) continue;
+      const there = await client.node(name, query);
+      former.push({ name, instances: there.instances, isOursAlone: isOursAlone(there) });
+    }
+    this.#former = former;
     this.#hasNode = content.owner !== undefined;
-    this.#hasStrangers = content.strangers.size > 0;
+    this.#isNodeOursAlone = isOursAlone(content);
     this.#isFiltered = content.isFiltered;
     this.#there = new Map(content.instances);
     this.#refused.clear();
@@ -125,12 +145,24 @@ export class Reconciler {
     this.#planWrites();
     if (written > 0) logger.info({ node, written, instances: this.#there.size }, "services of the mesh are published in consul");
     if (!mayRemove() || this.pending > 0) return;
-    const leftovers = [...this.#former, ...(this.#there.size === 0 && this.#hasNode && !this.#hasStrangers ? [node] : [])];
-    for (const one of leftovers) {
-      await this.#writeBatch([{ service: undefined, operations: [deleteNode(one)], onWritten: () => logger.info({ node: one }, "a node without use is removed from consul") }], query);
-      if (one === node) this.#hasNode = false;
+    for (const former of this.#former) {
+      if (former.isOursAlone) await this.#deleteNode(former.name, query);
+      else await this.#deleteOursOf(former, query);
     }
-    this.#former = [];
+    this.#former = this.#former.filter(({ isOursAlone }) => !isOursAlone).map((one) => ({ ...one, instances: new Map() }));
+    if (this.#there.size > 0 || !this.#hasNode || !this.#isNodeOursAlone) return;
+    await this.#deleteNode(node, query);
+    this.#hasNode = false;
+  }
+
+  async #deleteNode(name: string, query: PublishQuery): Promise<void> {
+    const { logger } = this.#options;
+    await this.#writeBatch([{ service: undefined, operations: [deleteNode(name)], onWritten: () => logger.info({ node: name }, "a node without use is removed from consul") }], query);
+  }
+
+  async #deleteOursOf({ name, instances }: FormerNode, query: PublishQuery): Promise<void> {
+    const writes = [...instances].map(([id, { service }]): Write => ({ service, operations: [deleteInstance(name, { id, service })], onWritten: () => {} }));
+    for (const batch of batchesOf(writes)) await this.#writeBatch(batch, query);
   }
 
   #select(): void {

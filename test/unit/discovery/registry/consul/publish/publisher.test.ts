@@ -209,6 +209,27 @@ describe("publishing in consul", () => {
     assert.deepEqual(consul.servicesOf("ironmesh").map(({ ID: id }) => id), ["mine"]);
   });
 
+  for (const [which, see] of [["others have instances", () => {}], ["the token may not read all", () => consul.hiddenServices.add("theirs")]] as const) {
+    it(`removes no node, and none of before, on which ${which}`, async () => {
+      catalog.put(meshService("web"), [hostEndpoint("h1", "10.0.0.1")]);
+      await (start({ node: "former" }), settled("the former", () => namesOn("former").join() === "web"));
+      await publishers.pop()?.close();
+      consul.register("former", { ID: "theirs", Service: "theirs" });
+      see();
+      const publisher = start();
+      await published("web");
+      endHold();
+      await settled("our own to go", () => namesOn("former").join() === "theirs");
+      await settled("the note", () => /the node former of before stays/.test(publisher.status().notes.join()));
+      consul.register("ironmesh", { ID: "theirs", Service: "theirs" });
+      await readAgain();
+      catalog.remove("default/web");
+      await published("theirs");
+      await readAgain();
+      assert.deepEqual([namesOn(), namesOn("former")], [["theirs"], ["theirs"]]);
+    });
+  }
+
   for (const [whose, meta, said] of [["nobody's", {}, /somebody else's/], ["another mesh's", { "ironmesh-owner": "other.example/consul" }, /that of other\.example\/consul/]] as const) {
     it(`does not touch a node that is ${whose}`, async () => {
       consul.register("ironmesh", { ID: "x", Service: "x" });
