@@ -142,6 +142,18 @@ describe("ironmesh import consul", () => {
       }
     });
 
+    it("takes nothing for allowed where no answer says what holds without an intention", async () => {
+      const body = JSON.stringify([{ Kind: "service-intentions", Name: "web", Sources: [{ Name: "shop", Action: "allow" }] }]);
+      answers = { "service-intentions": { body } };
+      const { printed } = await run(["--address", address]);
+      assert.match(printed, /it is not known what Consul does/);
+      assert.doesNotMatch(printed, /- "\*"/);
+      answers = { "service-intentions": { body, headers: { "x-consul-default-acl-policy": "allow" } } };
+      const open = (await run(["--address", address])).printed;
+      assert.match(open, /Consul allows calls/);
+      assert.match(open, /- "\*"/, "everybody");
+    });
+
     it("takes no part of the whole: neither as a stranger, nor with a token that may not read all", async () => {
       for (const headers of [{ "x-consul-default-acl-policy": "deny" }, { "x-consul-results-filtered-by-acls": "true" }] as Record<string, string>[]) {
         answers = { "service-router": { body: ROUTER, headers } };

@@ -8,8 +8,8 @@ import { type EntrySource, NAMED_KINDS } from "./read-entries.ts";
 /** All config entries of a datacenter that the token may read. */
 export interface AgentEntries {
   readonly sources: readonly EntrySource[];
-  /** What Consul does about rights that nobody gave, and so about calls, unless the agent is told otherwise. */
-  readonly defaultPolicy: "allow" | "deny";
+  /** What Consul does about rights that nobody gave, and so about calls, unless the agent is told otherwise; undefined where no answer says it. */
+  readonly defaultPolicy: "allow" | "deny" | undefined;
   readonly findings: readonly ImportFinding[];
 }
 
@@ -31,13 +31,14 @@ export async function readAgentEntries(question: AgentQuestion): Promise<AgentEn
   const { client, ...asked } = question;
   const sources: EntrySource[] = [];
   const findings: ImportFinding[] = [];
-  let defaultPolicy: AgentEntries["defaultPolicy"] = "allow";
+  let defaultPolicy: AgentEntries["defaultPolicy"];
   const translated: readonly string[] = Object.keys(TRANSLATED_KINDS);
   for (const kind of [...translated, ...Object.keys(NAMED_KINDS)]) {
     const answer = await client.configEntries(kind, { ...asked, index: 0n, waitMs: 0, mode: "consistent" });
     // An older Consul does not know every kind.
     if (answer === undefined) continue;
     if (answer.defaultPolicy === "deny") defaultPolicy = "deny";
+    else if (answer.defaultPolicy === "allow") defaultPolicy ??= "allow";
     const isAnonymous = question.token === undefined && answer.defaultPolicy === "deny";
     if (translated.includes(kind) && (answer.isFiltered || isAnonymous)) {
       throw new CodedError("MESH_REGISTRY_DENIED", isAnonymous ? "consul denies by default and no token is given: what it leaves out is not known" : `the token may not read every ${kind}`, { hint: RIGHTS, facts: { kind } });
