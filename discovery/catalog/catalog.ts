@@ -132,6 +132,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
             formerAddresses: formerAddressesOf(key, joined),
             isCanonical: joined.claim === "canonical",
             precedence: joined.members[0]?.claim.precedence ?? 0,
+            precedences: precedencesOf(joined),
           },
         };
       }),
@@ -286,6 +287,11 @@ function shortHosts({ service: { hostname, aliases } }: JoinedService, meshDomai
     .filter((name) => name.endsWith(ending))
     .map((name) => name.slice(0, -ending.length))
     .flatMap((short) => [short, `${short}.svc`]);
+}
+
+/** Of the registry that each name is from: the first member's word does not lift those of others above a third one's. */
+function precedencesOf({ members }: JoinedService): ReadonlyMap<string, number> {
+  return new Map(members.toReversed().flatMap(({ claim: { precedence, service } }) => [service.hostname, ...service.aliases].map((name) => [name, precedence] as const)));
 }
 
 /** What is there, as changes from nothing. */

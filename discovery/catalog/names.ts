@@ -15,6 +15,8 @@ export interface NameClaim {
   readonly isCanonical: boolean;
   /** Of its registry; 0 goes first. */
   readonly precedence: number;
+  /** Of the registries that names of a joined service are from, by name; absent: all are of its own. */
+  readonly precedences?: ReadonlyMap<string, number>;
 }
 
 /** A name that a service claims and another one has. */
@@ -43,8 +45,8 @@ interface Right {
  * table (Envoy rejects the whole response for one). Of several claims the order
  * is: a canonical hostname, a registry's own alias, a declared host, a short
  * name, an address of a canonical service, one that was declared, one that a
- * service had before it was joined; then the registry's precedence, then the
- * service's key.
+ * service had before it was joined; then the precedence of the registry that the
+ * name is from, then the service's key.
  */
 export class Names {
   readonly #claims = new Map<ServiceKey, NameClaim>();
@@ -138,7 +140,7 @@ export class Names {
 function rightsOf(key: ServiceKey, claim: NameClaim): Map<string, Right> {
   const rights = new Map<string, Right>();
   const add = (name: string, kind: number): void => {
-    if (!rights.has(name)) rights.set(name, { key, order: [kind, claim.precedence] });
+    if (!rights.has(name)) rights.set(name, { key, order: [kind, claim.precedences?.get(name) ?? claim.precedence] });
   };
   claim.hosts.forEach((host, index) => add(host, claim.isCanonical ? Math.min(index, 1) : 2));
   for (const host of claim.shortHosts) add(host, 3);

@@ -241,6 +241,19 @@ describe("services of several registries that a rule joins", () => {
     assert.equal(catalog.names.ownerOf(own[0] ?? ""), "zone/reviews");
   });
 
+  it("take no name of another registry by the precedence of the first one", async () => {
+    const native = "reviews.shop.svc.cluster.local";
+    await restart({ of: [{ registry: "static", namespace: "default", name: "*" }, { registry: "east", namespace: "east-shop", name: "*" }], allowPlaintext: true });
+    put(reviews);
+    // Consul stands before east, so that it is the first of the two to have it.
+    register(consul, ofConsul({ aliases: [native] }));
+    register(east, ofEast());
+    assert.equal(catalog.names.ownerOf(native), "consul/reviews");
+    assert.match(notes(), new RegExp(`the name ${native} belongs to consul/reviews`));
+    consul.services.apply([["reviews", undefined]]);
+    assert.equal(catalog.names.ownerOf(native), "default/reviews");
+  });
+
   it("join a host that somebody declared under its own name", async () => {
     await restart({ of: [{ registry: "static", namespace: "default", name: "api.example.com" }, { registry: "consul", namespace: "consul", name: "api" }], allowPlaintext: false });
     register(consul, foreignService("consul", "api"));
