@@ -82,8 +82,8 @@ export class HostIndex<R> {
 
   #best(keys: Iterable<string>, namespace: string): Claim<R> | undefined {
     const claims = [...new Set(keys)].flatMap((key) => this.#claims.get(key) ?? []);
-    const rank = (claim: Claim<R>): string => `${this.#distance(claim.namespace, namespace)} ${claim.key}`;
-    return claims.sort((left, right) => (rank(left) < rank(right) ? -1 : 1))[0];
+    const distance = (claim: Claim<R>): number => this.#distance(claim.namespace, namespace);
+    return claims.sort((left, right) => distance(left) - distance(right) || (left.key < right.key ? -1 : 1))[0];
   }
 
   #distance(namespace: string, own: string): number {

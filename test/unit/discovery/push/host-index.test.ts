@@ -24,6 +24,13 @@ describe("HostIndex", () => {
     assert.equal(indexOf(claim("c/2", "h.x"), claim("b/1", "h.x")).find(["h.x"], "q"), "b/1");
   });
 
+  it("prefers root namespaces to any other, however many clusters there are", () => {
+    const clusters = Array.from({ length: 12 }, (_, at) => ({ namespace: `c${at}-root`, prefix: `c${at}-` }));
+    const index = new HostIndex<string>([...clusters, { namespace: "root", prefix: "" }]);
+    index.apply([claim("a/other", "h.x"), claim("root/mesh", "h.x")].map((after) => ({ key: after.key, after })));
+    assert.equal(index.find(["h.x"], "c3-shop"), "root/mesh");
+  });
+
   it("prefers an exact host to a wildcard, and the longer wildcard to the shorter", () => {
     const index = indexOf(claim("a/short", "*.x"), claim("a/long", "*.b.x"), claim("a/exact", "a.b.x"));
     assert.equal(index.find(["a.b.x"], "a"), "a/exact");
