@@ -61,15 +61,17 @@ function toMeshNamespaces(written: string, { namespacePrefix }: ClusterNames): s
 /**
  * `cluster.local/ns/shop/sa/web` → `mesh.internal/ns/east-shop/sa/web`. Istio
  * means its own trust domain by `cluster.local`, whatever it is called, so that
- * those of the cluster's namespaces are meant. Another trust domain is meant as such.
+ * those of the cluster's namespaces are meant, by any beginning of their
+ * principals too. Another trust domain is meant as such.
  * Source: istio.io/latest/docs/reference/config/security/authorization-policy/#Source
  */
 function toMeshPrincipal(written: string, { clusterDomain, namespacePrefix, trustDomain }: ClusterNames): string {
+  const own = ["cluster.local", clusterDomain, "*"];
+  const beginning = /^([^*]+|\*\/.*)\*$/.exec(written)?.[1];
+  if (beginning !== undefined && own.some((domain) => `${domain}/ns/`.startsWith(beginning))) return `${trustDomain}/ns/${namespacePrefix}*`;
   const slash = written.indexOf("/");
-  const domain = written.slice(0, Math.max(0, slash));
-  if (!["cluster.local", clusterDomain, "*"].includes(domain)) return written;
+  if (!own.includes(written.slice(0, Math.max(0, slash)))) return written;
   const rest = written.slice(slash + 1);
-  if (rest === "*" || rest === "ns*" || rest === "ns/*") return `${trustDomain}/ns/${namespacePrefix}*`;
   return rest.startsWith("ns/") ? `${trustDomain}/ns/${namespacePrefix}${rest.slice(3)}` : written;
 }
 

@@ -74,6 +74,12 @@ describe("a resource of a cluster", () => {
         principals: ["mesh.internal/ns/east-shop/sa/web", "mesh.internal/ns/east-shop/*", "mesh.internal/ns/east-*", "mesh.internal/ns/east-*", "*", "mesh.internal/ns/payments/sa/pay"],
       }),
     );
+    const everybody = ["cluster.local*", "cluster.loc*", "cluster.local/n*", "cluster.local/ns*", "*/*", "*/ns*"];
+    assert.deepEqual(
+      specOf(istio("AuthorizationPolicy", "a", source({ notPrincipals: everybody }))),
+      source({ notPrincipals: everybody.map(() => "mesh.internal/ns/east-*") }),
+      "what means all callers of the cluster goes on to mean them",
+    );
     assert.deepEqual(issuesOf(istio("AuthorizationPolicy", "a", source({ namespaces: ["*-prod"], notPrincipals: ["*/sa/web"] }))), [
       "IM0206 spec.rules[0].from[0].source.namespaces[0]",
       "IM0206 spec.rules[0].from[0].source.notPrincipals[0]",
