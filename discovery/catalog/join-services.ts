@@ -58,8 +58,9 @@ export function joinServices(members: readonly [Claim, ...Claim[]], meshDomain: 
   }
   const { namespace, name } = first.place;
   const own = members.find(({ service }) => service.namespace === namespace && service.name === name)?.service;
-  // A name with dots is a host that somebody declared.
-  const hostname = own?.hostname ?? (name.includes(".") ? name : canonicalHostname(name, namespace, meshDomain));
+  // A name with dots is a host that somebody declared, whose right to it is no better while the declaration is away.
+  const isDeclared = name.includes(".");
+  const hostname = own?.hostname ?? (isDeclared ? name : canonicalHostname(name, namespace, meshDomain));
   const reasons = members.map(({ service }) => reasonAgainst(service.resolution, owner));
   const ports = new Ports();
   for (const [index, member] of members.entries()) if (reasons[index] === undefined) ports.add(member.service);
@@ -79,7 +80,7 @@ export function joinServices(members: readonly [Claim, ...Claim[]], meshDomain: 
       ports: ports.all(),
       external: serving.every(({ claim: { service } }) => service.external),
     },
-    claim: own?.claim ?? "canonical",
+    claim: own?.claim ?? (isDeclared ? "declared" : "canonical"),
     addresses,
     members: joined,
     portSources: ports.sources,

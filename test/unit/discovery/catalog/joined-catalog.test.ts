@@ -262,6 +262,14 @@ describe("services of several registries that a rule joins", () => {
     assert.deepEqual(allPlaces("default/api.example.com"), ["80 172.16.0.1:8080", "80 192.0.2.7:80"]);
   });
 
+  it("have such a name by no better right while nobody declares it there", async () => {
+    await restart({ of: [{ registry: "static", namespace: "default", name: "api.example.com" }, { registry: "consul", namespace: "consul", name: "api" }], allowPlaintext: false });
+    put(resource("ServiceEntry", "api", { hosts: ["api.example.com"], ports: [{ name: "http", number: 80, protocol: "HTTP" }], resolution: "DNS" }, { namespace: "prod" }));
+    register(consul, foreignService("consul", "api"));
+    assert.equal(catalog.names.ownerOf("api.example.com"), "prod/api.example.com");
+    assert.match(notes("default/api.example.com"), /the name api\.example\.com belongs to prod/);
+  });
+
   it("are explained: who says what, and why each endpoint does or does not serve", async () => {
     await restart({ ...OF_ALL, allowPlaintext: false });
     all();
