@@ -6,6 +6,11 @@ export function isHostname(text: string): boolean {
   return bare.length > 0 && bare.length <= 253 && bare.split(".").every((label) => LABEL.test(label));
 }
 
+/** True for one label of such a name. */
+export function isHostLabel(text: string): boolean {
+  return LABEL.test(text);
+}
+
 /** The one name that a service of the mesh is known by everywhere. */
 export function canonicalHostname(name: string, namespace: string, meshDomain: string): string {
   return `${name}.${namespace}.svc.${meshDomain}`;

@@ -1,5 +1,5 @@
 import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
-import { canonicalHostname, isHostname } from "../../../model/hostname.ts";
+import { canonicalHostname, isHostLabel, isHostname } from "../../../model/hostname.ts";
 import { selectProtocol } from "../../../model/port.ts";
 import type { ServicePort } from "../../../model/port.ts";
 import type { Workload } from "../../../model/workload.ts";
@@ -18,7 +18,11 @@ export interface ServiceSettings extends InstanceSettings {
   readonly clusterDomain: string;
 }
 
-/** One Kubernetes service as the mesh sees it; undefined where its namespace can be none of the mesh. */
+/**
+ * One Kubernetes service as the mesh sees it; undefined where its namespace can
+ * be none of the mesh. An API server takes labels of DNS alone for both names;
+ * whoever is in its place could make a name of others out of more.
+ */
 export function buildKubernetesService(
   service: KubernetesService,
   slices: readonly EndpointSlice[],
@@ -26,7 +30,7 @@ export function buildKubernetesService(
   settings: ServiceSettings,
 ): RegistryService | undefined {
   const namespace = meshNamespace(service.namespace, settings);
-  if (namespace === undefined) return undefined;
+  if (namespace === undefined || ![namespace, service.name].every(isHostLabel)) return undefined;
   const notes = new Set<string>();
   const ports = buildPorts(service, notes);
   const isExternalName = service.type === "ExternalName";

@@ -186,6 +186,9 @@ describe("a kubernetes service", () => {
     const far = seen(readService, cluster.service("web", {}, { namespace: "n".repeat(59) })).value;
     assert.ok(far !== undefined);
     assert.equal(buildKubernetesService(far, [], nothing, settings), undefined);
+    for (const wrong of [{ name: "bank.example.com" }, { name: "*" }, { name: "a/b" }, { namespace: "a.b" }, { namespace: "*" }]) {
+      assert.equal(buildKubernetesService({ ...far, namespace: "shop", ...wrong }, [], nothing, settings), undefined, JSON.stringify(wrong));
+    }
   });
 });
 
