@@ -131,6 +131,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
             addresses: ownAddressesOf(key, joined),
             formerAddresses: formerAddressesOf(key, joined),
             isCanonical: joined.claim === "canonical",
+            isAllowed: joined.claim === "allowed",
             precedence: joined.members[0]?.claim.precedence ?? 0,
             precedences: precedencesOf(joined),
           },

@@ -13,6 +13,8 @@ export interface NameClaim {
   readonly formerAddresses?: readonly string[];
   /** True where the names are its registry's own, false where somebody wrote them down. */
   readonly isCanonical: boolean;
+  /** Somebody in a cluster wrote them down, who may but has no better right than the mesh's own configuration. */
+  readonly isAllowed?: boolean;
   /** Of its registry; 0 goes first. */
   readonly precedence: number;
   /** Of the registries that names of a joined service are from, by name; absent: all are of its own. */
@@ -43,10 +45,10 @@ interface Right {
  * Who may claim a name: the one rule behind virtual-host domains and DNS. Each
  * name has at most one owner, so that no domain is in two virtual hosts of a
  * table (Envoy rejects the whole response for one). Of several claims the order
- * is: a canonical hostname, a registry's own alias, a declared host, a short
- * name, an address of a canonical service, one that was declared, one that a
- * service had before it was joined; then the precedence of the registry that the
- * name is from, then the service's key.
+ * is: a canonical hostname, a registry's own alias, a declared host, one that was
+ * declared in a cluster, a short name, an address of a canonical service, one that
+ * was declared, one that a service had before it was joined; then the precedence
+ * of the registry that the name is from, then the service's key.
  */
 export class Names {
   readonly #claims = new Map<ServiceKey, NameClaim>();
@@ -142,10 +144,10 @@ function rightsOf(key: ServiceKey, claim: NameClaim): Map<string, Right> {
   const add = (name: string, kind: number): void => {
     if (!rights.has(name)) rights.set(name, { key, order: [kind, claim.precedences?.get(name) ?? claim.precedence] });
   };
-  claim.hosts.forEach((host, index) => add(host, claim.isCanonical ? Math.min(index, 1) : 2));
-  for (const host of claim.shortHosts) add(host, 3);
-  for (const address of claim.addresses) add(address, claim.isCanonical ? 4 : 5);
-  for (const address of claim.formerAddresses ?? []) add(address, 6);
+  claim.hosts.forEach((host, index) => add(host, claim.isCanonical ? Math.min(index, 1) : claim.isAllowed === true ? 3 : 2));
+  for (const host of claim.shortHosts) add(host, 4);
+  for (const address of claim.addresses) add(address, claim.isCanonical ? 5 : 6);
+  for (const address of claim.formerAddresses ?? []) add(address, 7);
   return rights;
 }
 

@@ -117,7 +117,8 @@ function destinationsOf({ spec }: ResourceOf<"VirtualService">): PlacedDestinati
 
 /**
  * Of several resources for one host, the one in the service's own namespace is
- * in force, else one in a root namespace, else the first by namespace and name.
+ * in force, else one in a root namespace, else the first by namespace and name,
+ * of the mesh's own before those of clusters.
  */
 function checkRivals<R extends AnyResource>(
   ordered: readonly R[],
@@ -146,7 +147,7 @@ function checkRivals<R extends AnyResource>(
     if (rivals.length < 2) continue;
     const own = context.service(host)?.namespace;
     const order = own === undefined ? [] : [own, ...rootNamespacesOf(own, context.roots)];
-    const rank = ({ metadata }: R): number => (order.includes(metadata.namespace) ? order.indexOf(metadata.namespace) : order.length);
+    const rank = ({ metadata, confinedTo }: R): number => (order.includes(metadata.namespace) ? order.indexOf(metadata.namespace) : order.length + Number(confinedTo !== undefined));
     const [winner, ...losers] = [...rivals].sort((left, right) => rank(left) - rank(right));
     if (winner === undefined) continue;
     const { namespace, name } = winner.metadata;

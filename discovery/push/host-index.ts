@@ -17,7 +17,8 @@ export interface Claim<R> {
 /**
  * Which resource speaks for a host, of those whose kind allows one: an exact
  * host beats a wildcard, the longer wildcard the shorter, the service's own
- * namespace beats the root namespaces, those any other, and then the order of keys.
+ * namespace beats the root namespaces, those any other, of the others the mesh's
+ * own beat those of clusters, and then the order of keys.
  */
 export class HostIndex<R> {
   readonly #claims = new Map<string, Claim<R>>();
@@ -82,13 +83,13 @@ export class HostIndex<R> {
 
   #best(keys: Iterable<string>, namespace: string): Claim<R> | undefined {
     const claims = [...new Set(keys)].flatMap((key) => this.#claims.get(key) ?? []);
-    const distance = (claim: Claim<R>): number => this.#distance(claim.namespace, namespace);
+    const distance = (claim: Claim<R>): number => this.#distance(claim, namespace);
     return claims.sort((left, right) => distance(left) - distance(right) || (left.key < right.key ? -1 : 1))[0];
   }
 
-  #distance(namespace: string, own: string): number {
+  #distance({ namespace, confined }: Claim<R>, own: string): number {
     if (namespace === own) return 0;
     const roots = rootNamespacesOf(own, this.#roots);
-    return roots.includes(namespace) ? 1 + roots.indexOf(namespace) : 1 + this.#roots.length;
+    return roots.includes(namespace) ? 1 + roots.indexOf(namespace) : 1 + this.#roots.length + Number(confined !== undefined);
   }
 }

@@ -28,8 +28,8 @@ export interface Registry extends Closable {
 
 /** A service as one registry tells it, before the mesh decided who owns its names and addresses. */
 export interface RegistryService extends Omit<Service, "vips" | "hostname"> {
-  /** Who the hostname belongs to by right: `canonical` ones are the registry's own, `declared` ones somebody wrote down. */
-  readonly claim: "canonical" | "declared";
+  /** Who the hostname belongs to by right: `canonical` ones are the registry's own, `declared` ones somebody wrote down, `allowed` ones in a cluster that may. */
+  readonly claim: "canonical" | "declared" | "allowed";
   readonly hostname: string;
   /** Virtual addresses that it brings along; the mesh allocates some where there are none. */
   readonly addresses: readonly string[];

@@ -18,7 +18,7 @@ type InlineEndpoint = NonNullable<Specs["ServiceEntry"]["endpoints"]>[number];
  * Source: istio.io/latest/docs/reference/config/networking/service-entry
  */
 export function buildServiceEntry(resource: Entry, meshDomain: string): RegistryService[] {
-  const { metadata, spec } = resource;
+  const { metadata, spec, confinedTo } = resource;
   const { namespace, annotations, labels } = metadata;
   const notes: string[] = [];
   const resolution = resolutionOf(spec, notes);
@@ -31,7 +31,7 @@ export function buildServiceEntry(resource: Entry, meshDomain: string): Registry
   return [...new Set((spec.hosts ?? []).map((host) => host.toLowerCase()))].map((host) => ({
     namespace,
     name: host,
-    claim: "declared",
+    claim: confinedTo === undefined ? "declared" : "allowed",
     hostname: host,
     aliases: [],
     ports: (spec.ports ?? []).map(buildPort).sort((a, b) => a.number - b.number),

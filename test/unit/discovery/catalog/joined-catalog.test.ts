@@ -262,6 +262,14 @@ describe("services of several registries that a rule joins", () => {
     assert.deepEqual(allPlaces("default/api.example.com"), ["80 172.16.0.1:8080", "80 192.0.2.7:80"]);
   });
 
+  it("leave a host to who declared it in the mesh's own configuration, before a cluster that may declare it too", () => {
+    const declared = (namespace: string): AnyResource => resource("ServiceEntry", "api", { hosts: ["api.example.com"], ports: [{ name: "http", number: 80, protocol: "HTTP" }], resolution: "DNS" }, { namespace });
+    put({ ...declared("east-shop"), confinedTo: "east-" });
+    assert.equal(catalog.names.ownerOf("api.example.com"), "east-shop/api.example.com");
+    put(declared("prod"));
+    assert.equal(catalog.names.ownerOf("api.example.com"), "prod/api.example.com");
+  });
+
   it("have such a name by no better right while nobody declares it there", async () => {
     await restart({ of: [{ registry: "static", namespace: "default", name: "api.example.com" }, { registry: "consul", namespace: "consul", name: "api" }], allowPlaintext: false });
     put(resource("ServiceEntry", "api", { hosts: ["api.example.com"], ports: [{ name: "http", number: 80, protocol: "HTTP" }], resolution: "DNS" }, { namespace: "prod" }));

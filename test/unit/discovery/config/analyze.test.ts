@@ -40,6 +40,14 @@ describe("analysis of all resources together", () => {
     assert.deepEqual(codes(routed), []);
   });
 
+  it("says that a cluster's word on a foreign host gives way to the mesh's own", () => {
+    const rule = (name: string, namespace: string): string => document("DestinationRule", name, "{host: audit.example.com}", namespace);
+    const { resources } = parseDocuments(`${rule("a", "east-shop")}---\n${rule("b", "ops")}`, "x.yaml", "kubernetes");
+    const marked = resources.map((resource) => (resource.metadata.namespace === "ops" ? resource : { ...resource, confinedTo: "east-" }));
+    assert.deepEqual([...analyze(marked, context).keys()], ["DestinationRule/east-shop/a"]);
+    assert.deepEqual([...analyze(resources, context).keys()], ["DestinationRule/ops/b"]);
+  });
+
   it("knows the workloads that a cluster's root namespace speaks to", () => {
     const policy = (namespace: string): string => document("PeerAuthentication", "p", "{mtls: {mode: STRICT}, selector: {matchLabels: {app: web}}}", namespace);
     const cluster: AnalysisContext = { ...context, roots: [...context.roots, { namespace: "east-root", prefix: "east-" }], workloads: [{ namespace: "east-shop", labels: { app: "web" } }] };

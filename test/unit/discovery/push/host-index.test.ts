@@ -31,6 +31,12 @@ describe("HostIndex", () => {
     assert.equal(index.find(["h.x"], "c3-shop"), "root/mesh");
   });
 
+  it("prefers the mesh's own word to that of a cluster that may speak of a foreign host too", () => {
+    const index = indexOf({ ...claim("east-shop/a", "h.x"), confined: { prefix: "east-", hosts: new Set() } }, claim("ops/b", "h.x"));
+    assert.equal(index.find(["h.x"], "prod"), "ops/b");
+    assert.equal(index.find(["h.x"], "east-shop"), "east-shop/a");
+  });
+
   it("prefers an exact host to a wildcard, and the longer wildcard to the shorter", () => {
     const index = indexOf(claim("a/short", "*.x"), claim("a/long", "*.b.x"), claim("a/exact", "a.b.x"));
     assert.equal(index.find(["a.b.x"], "a"), "a/exact");
