@@ -25,7 +25,7 @@ import { createApi } from "./api.ts";
 import { locateCauses } from "./causes.ts";
 import { followAnalysis } from "./analysis.ts";
 import { keepCertificateRenewed } from "./certificate-renewal.ts";
-import { clusterRoots, startClusterConfigs, withClusterNotes } from "./cluster-config.ts";
+import { clusterAllowance, clusterRoots, startClusterConfigs, withClusterNotes } from "./cluster-config.ts";
 import type { ControlPlaneConfig } from "./config.ts";
 import { openDebugPort } from "./debug-port.ts";
 import { followGrants } from "./grants.ts";
@@ -60,7 +60,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   const store = tasks.own(await openSqliteStore({ path: join(stateDir, "state.db") }));
 
   // What people wrote.
-  const lastGood = tasks.own(createLastGood({ store, onProblem: note("the last good configuration is not saved") }));
+  const lastGood = tasks.own(createLastGood({ store, isAllowed: clusterAllowance(config), onProblem: note("the last good configuration is not saved") }));
   const stored = tasks.own(await watchStoredConfig({ store, onProblem: note("applied resources cannot be read") }));
   const files = config.configDir === undefined ? [] : [tasks.own(await watchConfigFiles({ directory: config.configDir, onProblem: note("the configuration directory cannot be read") }))];
   const clusters = startClusterConfigs(config, clock);

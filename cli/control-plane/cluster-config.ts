@@ -1,6 +1,8 @@
 import type { Clock } from "../../base/clock.ts";
-import { startKubernetesConfig } from "../../discovery/config/kubernetes/source.ts";
+import { isStillAllowed } from "../../discovery/config/kubernetes/authority.ts";
+import { clusterOf, startKubernetesConfig } from "../../discovery/config/kubernetes/source.ts";
 import type { KubernetesConfig } from "../../discovery/config/kubernetes/source.ts";
+import type { GoodResource } from "../../discovery/config/merge.ts";
 import { namespacePrefixOf } from "../../discovery/kubernetes/namespaces.ts";
 import type { Registry } from "../../discovery/registry/registry.ts";
 import type { RootNamespace } from "../../model/root-namespace.ts";
@@ -14,6 +16,23 @@ export function startClusterConfigs({ registries, mesh }: Pick<ControlPlaneConfi
     clusters.set(registry.name, startKubernetesConfig({ ...registry, meshDomain: mesh.domain, trustDomain: mesh.trustDomain, clock }));
   }
   return clusters;
+}
+
+/**
+ * Tells whether a cluster may still say what it said last: `resourceHosts` may
+ * have become fewer since, or the cluster have another prefix.
+ */
+export function clusterAllowance({ registries, mesh }: Pick<ControlPlaneConfig, "registries" | "mesh">): (good: Pick<GoodResource, "resource" | "unit">) => boolean {
+  const authorities = new Map(
+    registries.flatMap((registry) =>
+      registry.kind === "kubernetes" && registry.resources ? [[registry.name, { namespacePrefix: namespacePrefixOf(registry), meshDomain: mesh.domain, resourceHosts: registry.resourceHosts ?? [] }] as const] : [],
+    ),
+  );
+  return ({ resource, unit }) => {
+    if (resource.origin !== "kubernetes") return true;
+    const authority = authorities.get(clusterOf(unit));
+    return authority !== undefined && isStillAllowed(resource, authority);
+  };
 }
 
 /** Where those clusters keep the policies that hold in all of their namespaces. */

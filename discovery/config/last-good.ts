@@ -11,7 +11,7 @@ const RETRY = { baseMs: 500, maxMs: 30_000 };
 
 /** What was last accepted, on durable ground: a control plane that starts with a broken file serves this. */
 export interface LastGood extends Closable {
-  /** Resources that this version would not accept are left out. */
+  /** Resources that this version would not accept, or that are not allowed any more, are left out. */
   load(): Promise<ReadonlyMap<ResourceKey, GoodResource>>;
   /**
    * Notes that what is in force has changed; undefined removes. It returns at
@@ -24,6 +24,8 @@ export interface LastGood extends Closable {
 export interface LastGoodOptions {
   readonly store: KeyValueStore;
   readonly clock?: Clock;
+  /** False for what its source may not say any more: what was allowed may have been taken back since. */
+  readonly isAllowed?: (good: GoodResource) => boolean;
   readonly onProblem?: (failure: unknown) => void;
 }
 
@@ -32,7 +34,7 @@ export interface LastGoodOptions {
  * large for a store key or value is not kept; it is in force all the same.
  */
 export function createLastGood(options: LastGoodOptions): LastGood {
-  const { store, clock = systemClock, onProblem } = options;
+  const { store, clock = systemClock, isAllowed = () => true, onProblem } = options;
   let dirty = new Map<ResourceKey, GoodResource | undefined>();
   let writing: Promise<void> | undefined;
   let cancelRetry: (() => void) | undefined;
@@ -73,7 +75,7 @@ export function createLastGood(options: LastGoodOptions): LastGood {
       const { items } = await store.list(PREFIX);
       return new Map(items.flatMap(({ key, value }) => {
         const good = decodeGood(value, key.slice(PREFIX.length));
-        return good === undefined ? [] : [[key.slice(PREFIX.length), good] as const];
+        return good === undefined || !isAllowed(good) ? [] : [[key.slice(PREFIX.length), good] as const];
       }));
     },
     note(changes) {

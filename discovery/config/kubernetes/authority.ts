@@ -1,6 +1,6 @@
 import { issueCodes, type IssueCode } from "../../../api/issue-codes.ts";
 import type { AnyResource, ResourceOf } from "../../../api/resource.ts";
-import type { Issue } from "../../../base/issue.ts";
+import { isAcceptable, type Issue } from "../../../base/issue.ts";
 import { isOwnToEachHost } from "../../../model/address.ts";
 import { hostMatches, isNameWithin, resolveHost } from "../../../model/hostname.ts";
 
@@ -45,6 +45,11 @@ export function judgeAuthority(resource: AnyResource, authority: ClusterAuthorit
     }
   }
   return issues;
+}
+
+/** Whether a cluster may still say what it was allowed to say once. */
+export function isStillAllowed(resource: AnyResource, authority: ClusterAuthority): boolean {
+  return resource.confinedTo === authority.namespacePrefix && isAcceptable(judgeAuthority(resource, authority));
 }
 
 /** Its services; a wildcard has to lie in one of its namespaces as a whole. */

@@ -42,6 +42,11 @@ export interface KubernetesConfig extends ConfigSource {
   notes(): readonly string[];
 }
 
+/** The name of the cluster that a unit is of, by the unit's id. */
+export function clusterOf(unit: string): string {
+  return unit.slice(unit.indexOf(":") + 1).split("/", 1)[0] ?? "";
+}
+
 /** How following one kind goes. */
 interface Following {
   readonly definition: KindDefinition;

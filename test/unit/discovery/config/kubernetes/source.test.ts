@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { parseDocuments } from "../../../../../api/document.ts";
+import { clusterAllowance } from "../../../../../cli/control-plane/cluster-config.ts";
+import { controlPlaneSchema } from "../../../../../cli/control-plane/config.ts";
 import { SourceCollection } from "../../../../../base/collection.ts";
 import { systemClock } from "../../../../../base/clock.ts";
 import { type Config, startConfig } from "../../../../../discovery/config/config.ts";
@@ -59,7 +61,8 @@ describe("a cluster as a source of configuration", () => {
 
   /** A source joined with what was good before, and with others. */
   async function open(options: Partial<KubernetesConfigOptions> = {}, others: readonly ConfigSource[] = []): Promise<{ readonly config: Config; readonly source: KubernetesConfig }> {
-    const lastGood = createLastGood({ store });
+    const registry = { kind: "kubernetes", name: "east", resources: true, ...(options.resourceHosts === undefined ? {} : { resourceHosts: options.resourceHosts }) };
+    const lastGood = createLastGood({ store, isAllowed: clusterAllowance(controlPlaneSchema.parse({ registries: [registry] })) });
     closings.push(() => lastGood.close());
     const source = openSource(options);
     const config = await startConfig({ sources: [...others, source], lastGood });
@@ -185,6 +188,22 @@ describe("a cluster as a source of configuration", () => {
     await has(config, "DestinationRule/east-shop/a");
     await until("the problem", () => problemsOf(config).length === 1);
     assert.match(problemsOf(config)[0] ?? "", /^kubernetes:east VirtualService: IM0203 cannot be read: kubernetes answered 403/);
+  });
+
+  it("keeps nothing that the cluster was allowed to say once, and is not any more", async () => {
+    kubernetes.put(rule("a"), rule("b", "api.example.com"));
+    const { config } = await open({ resourceHosts: ["*.example.com"] });
+    await has(config, "DestinationRule/east-shop/a", "DestinationRule/east-shop/b");
+    await watching();
+    await closeAll();
+    const { config: next } = await open();
+    await until("the rejection", () => next.statuses.get("DestinationRule/east-shop/b")?.issues[0]?.code === "IM0206");
+    assert.deepEqual(keys(next), ["DestinationRule/east-shop/a"]);
+    await closeAll();
+    kubernetes.faults.status = 503;
+    const { config: away } = await open();
+    await until("the problem", () => problemsOf(away).length === 1);
+    assert.deepEqual(keys(away), ["DestinationRule/east-shop/a"], "also where it is not asked");
   });
 
   it("keeps the last good value of a resource that is not acceptable any more", async () => {
