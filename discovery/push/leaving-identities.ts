@@ -1,6 +1,8 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Closable } from "../../base/task-group.ts";
+import type { Endpoint } from "../../model/endpoint.ts";
 import type { ServiceKey } from "../../model/service.ts";
+import type { WorkloadKey } from "../../model/workload.ts";
 
 /** Longer than a host takes to fetch and show a certificate of another name, also one that was away for a moment. */
 export const LEAVING_MS = 120_000;
@@ -21,16 +23,19 @@ export class LeavingIdentities implements Closable {
     this.#onLeft = onLeft;
   }
 
-  /** Takes a change of what a service's endpoints carry. One whose endpoints are all gone leaves nothing behind. */
-  change(key: ServiceKey, before: readonly string[], after: readonly string[]): void {
+  /** Takes a change of a service's endpoints. What a workload that is gone carried is left at once: its host may have been revoked. */
+  change(key: ServiceKey, before: readonly Endpoint[], after: readonly Endpoint[]): void {
+    const are = identitiesByWorkload(after);
+    const carried = new Set(are.values());
     const leaving = this.#byService.get(key) ?? new Map<string, () => void>();
     const end = (identity: string): void => {
       leaving.get(identity)?.();
       leaving.delete(identity);
     };
-    if (after.length === 0) for (const identity of leaving.keys()) end(identity);
-    for (const identity of after) end(identity);
-    for (const identity of after.length === 0 ? [] : before.filter((one) => !after.includes(one))) {
+    if (carried.size === 0) for (const identity of leaving.keys()) end(identity);
+    for (const identity of carried) end(identity);
+    for (const [workload, identity] of identitiesByWorkload(before)) {
+      if (!are.has(workload) || carried.has(identity)) continue;
       end(identity);
       leaving.set(identity, this.#clock.after(LEAVING_MS, () => {
         leaving.delete(identity);
@@ -50,4 +55,8 @@ export class LeavingIdentities implements Closable {
     for (const leaving of this.#byService.values()) for (const cancel of leaving.values()) cancel();
     this.#byService.clear();
   }
+}
+
+function identitiesByWorkload(endpoints: readonly Endpoint[]): Map<WorkloadKey, string> {
+  return new Map(endpoints.flatMap(({ workload, identity }) => (identity === undefined ? [] : [[workload, identity] as const])));
 }

@@ -71,9 +71,8 @@ export class OutboundPush {
   touchEndpoints(changes: readonly Change<readonly Endpoint[]>[]): void {
     for (const { key, before, after } of changes) {
       this.#endpoints.request(key);
-      const [were, are] = [identitiesOf(before), identitiesOf(after)];
-      if (were.join() !== are.join()) {
-        this.#leaving.change(key, were, are);
+      if (identitiesOf(before).join() !== identitiesOf(after).join()) {
+        this.#leaving.change(key, before ?? [], after ?? []);
         this.#services.invalidate(dependency.identities(key));
       }
       this.#services.invalidate(dependency.dnsEndpoints(key));

@@ -111,6 +111,24 @@ describe("startPush", () => {
     await mesh.close();
   });
 
+  it("takes no identity of a workload that is gone, as when its host was revoked", async () => {
+    const mesh = await startMesh();
+    mesh.take({ do: "write", resource: resource("Service", "web", { selector: { app: "web" }, ports: [{ name: "http", port: 80, targetPort: 8_080 }] }) });
+    for (const account of ["one", "two"]) {
+      mesh.take({ do: "write", resource: resource("WorkloadGroup", account, { metadata: { labels: { app: "web" } }, template: { ports: { http: 8_080 }, serviceAccount: account } }) });
+    }
+    mesh.take({ do: "report", host: "h1", groups: ["default/one"], isHealthy: true });
+    mesh.take({ do: "report", host: "h2", groups: ["default/two"], isHealthy: true });
+    await mesh.settled();
+    const push = startPush(mesh.inputs);
+    assert.equal(push.outboundIr("default/web")?.validation?.identities.length, 2);
+    mesh.take({ do: "leave", host: "h2" });
+    mesh.clock.advance(BATCH_MS);
+    assert.deepEqual(push.outboundIr("default/web")?.validation?.identities, ["spiffe://mesh.internal/ns/default/sa/one"]);
+    await push.close();
+    await mesh.close();
+  });
+
   it("names the configuration behind a resource", async () => {
     const mesh = await startMesh();
     mesh.take({ do: "write", resource: resource("Service", "web", { selector: { app: "web" }, ports: [{ name: "http", port: 80 }] }) });
