@@ -57,6 +57,9 @@ export class Schedule {
   readonly #places = new Set<Place>();
   /** First questions, those after a failure, and urgent ones. */
   readonly #soon = new Set<Place>();
+  /** Not asked in this round yet, those that were asked longest ago first. */
+  readonly #behind = new Set<Place>();
+  /** Asked in this round already, and again only in the slow pass. */
   readonly #swept = new Set<Place>();
   #round = 0;
   #quick = 0;
@@ -92,14 +95,15 @@ export class Schedule {
 
   leave(place: Place): void {
     this.#places.delete(place);
-    this.#soon.delete(place);
-    this.#swept.delete(place);
+    this.#unqueue(place);
     this.#judge();
   }
 
   /** Something was registered, changed or removed, and nobody says what: each is asked once more. */
   stir(): void {
     this.#round += 1;
+    for (const place of this.#swept) this.#behind.add(place);
+    this.#swept.clear();
     this.#pump();
   }
 
@@ -114,7 +118,7 @@ export class Schedule {
   hurry(place: Place): void {
     if (!this.isCrowded || !this.#places.has(place)) return;
     place.isUrgent = true;
-    if (this.#swept.delete(place)) this.#soon.add(place);
+    if (this.#behind.delete(place) || this.#swept.delete(place)) this.#soon.add(place);
     this.#pump();
   }
 
@@ -123,8 +127,7 @@ export class Schedule {
     return new Promise((resolve, reject) => {
       const abort = (): void => {
         place.grant = undefined;
-        this.#soon.delete(place);
-        this.#swept.delete(place);
+        this.#unqueue(place);
         reject(signal.reason as Error);
       };
       if (signal.aborted) {
@@ -143,7 +146,8 @@ export class Schedule {
         place.grant({ waitMs: this.#heldMs(), signal: this.#holding.signal, release() {} });
         return;
       }
-      (isFirst || place.isUrgent ? this.#soon : this.#swept).add(place);
+      // Who comes from a question of the round before has missed what was registered since, however late it comes.
+      (isFirst || place.isUrgent ? this.#soon : place.round < this.#round ? this.#behind : this.#swept).add(place);
       this.#pump();
     });
   }
@@ -159,8 +163,7 @@ export class Schedule {
     if (this.isCrowded && size <= room * ROOMY_PART) {
       this.#isCrowded = false;
       // Whoever waited for a turn may wait at Consul now.
-      this.#round += 1;
-      this.#pump();
+      this.stir();
     } else if (!this.isCrowded && size > room) {
       this.#isCrowded = true;
       this.restart();
@@ -177,10 +180,10 @@ export class Schedule {
         this.#grantQuick(soon);
         continue;
       }
-      const [next] = this.#swept;
+      const next = this.#next();
       if (next === undefined || !this.#isDue(next) || this.#allowance < 1) break;
       this.#allowance -= 1;
-      this.#swept.delete(next);
+      this.#unqueue(next);
       this.#grantQuick(next);
     }
     this.#planTick();
@@ -189,6 +192,16 @@ export class Schedule {
   #heldMs(): number {
     const { waitMs, maxWaitMs } = this.#pacing;
     return Math.max(waitMs, Math.min(maxWaitMs, this.#places.size * WAIT_MS_PER_SERVICE));
+  }
+
+  #next(): Place | undefined {
+    const [behind] = this.#behind;
+    const [swept] = this.#swept;
+    return behind ?? swept;
+  }
+
+  #unqueue(place: Place): void {
+    for (const queue of [this.#soon, this.#behind, this.#swept]) queue.delete(place);
   }
 
   #isDue(place: Place): boolean {
@@ -224,7 +237,7 @@ export class Schedule {
 
   /** Comes back when there is something to grant that is not grantable now. */
   #planTick(): void {
-    const [next] = this.#swept;
+    const next = this.#next();
     if (next === undefined) return;
     const delayMs = this.#isDue(next) ? TICK_MS : Math.min(this.#pacing.slowPassMs, 1_000);
     const at = this.#clock.now() + delayMs;

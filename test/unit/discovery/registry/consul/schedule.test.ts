@@ -96,6 +96,26 @@ describe("schedule of questions", () => {
     assert.equal(granted.length, 20, "and not a second time");
   });
 
+  it("asks also who was busy when something was registered, and comes back when all others were asked", async () => {
+    const crowd = world(10, 12);
+    await firstRound(crowd);
+    const { granted, ask, schedule, places, clock } = crowd;
+    // Place 3 has its answer and rests: it asked too often.
+    for (const at of places.keys()) if (at !== 3) ask(at);
+    schedule.stir();
+    for (let step = 0; granted.length < 11; step += 1) {
+      assert.ok(step < 100);
+      clock.advance(50);
+      await turns();
+      for (const { turn } of granted) turn.release();
+    }
+    for (const at of places.keys()) if (at !== 3) ask(at);
+    ask(3);
+    clock.advance(1_000);
+    await turns();
+    assert.deepEqual(granted.slice(11).map(({ at }) => at), [3]);
+  });
+
   it("asks anew what nothing pointed at for long", async () => {
     const crowd = world(10, 12);
     await firstRound(crowd);
