@@ -36,6 +36,8 @@ export interface FakeFaults {
   isFiltered?: boolean;
   /** What is there is given, and Consul says that something was left out. */
   isPartlyFiltered?: boolean;
+  /** Services that are left out, of which Consul says that something was. */
+  hidden?: ReadonlySet<string>;
   /** The list of names may be read, and no service. */
   isHealthDenied?: boolean;
   /** Consistent reads fail. */
@@ -192,7 +194,7 @@ export class FakeConsul {
         "x-consul-index": String(this.#lastChange(subject) - (url.searchParams.has("consistent") ? 0 : (this.faults.staleIndexLag ?? 0))),
         "x-consul-knownleader": String(this.faults.isLeaderless !== true),
         "x-consul-lastcontact": "0",
-        ...(this.faults.isFiltered === true || this.faults.isPartlyFiltered === true ? { "x-consul-results-filtered-by-acls": "true" } : {}),
+        ...(this.faults.isFiltered === true || this.faults.isPartlyFiltered === true || this.faults.hidden !== undefined ? { "x-consul-results-filtered-by-acls": "true" } : {}),
         ...(this.tokens === undefined ? {} : { "x-consul-default-acl-policy": "deny" }),
       })
       .end(JSON.stringify(body));
@@ -231,7 +233,7 @@ export class FakeConsul {
   }
 
   #body(subject: string): unknown {
-    const instances = [...this.#instances.values()];
+    const instances = [...this.#instances.values()].filter(({ service }) => this.faults.hidden?.has(service) !== true);
     if (subject === "nodes") return [];
     if (subject.startsWith("state/")) {
       return instances.flatMap(({ node = "n1", id, service, checks = [] }) =>

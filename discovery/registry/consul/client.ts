@@ -26,6 +26,8 @@ export interface ConsulQuery {
   readonly token?: SecretBytes | undefined;
   /** What the answer before had; 0 for none. */
   readonly index: bigint;
+  /** That answer was not all there is: the token may read more by now, which no index tells. */
+  readonly wasFiltered?: boolean;
   /** How long Consul may wait for something newer than the index; 0: it answers at once. */
   readonly waitMs: number;
   /** `stale`: any server may answer; `consistent`: the leader, after it has asked its followers. */
@@ -35,7 +37,7 @@ export interface ConsulQuery {
 
 /** What Consul says about an answer in headers. */
 export interface ConsulAnswer<T> {
-  /** Undefined: the same as in the answer that had `query.index`. */
+  /** Undefined: the same as in the answer that had `query.index`, which was all there is. */
   readonly body: T | undefined;
   /** At least 1. */
   readonly index: bigint;
@@ -146,7 +148,7 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
     query.signal.addEventListener("abort", cancel, { once: true });
     try {
       const [response, body] = (await call(connection.library, optionsOf(query, context))) as [http.IncomingMessage, unknown];
-      return readAnswer(response, body, schema, query.index);
+      return readAnswer(response, body, schema, query.wasFiltered === true ? 0n : query.index);
     } catch (thrown) {
       const failure = failureOf(thrown);
       const { code } = failure;

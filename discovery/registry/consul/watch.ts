@@ -70,6 +70,7 @@ export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSign
       datacenter: options.datacenter,
       token,
       index: from,
+      wasFiltered: lastGood?.isFiltered === true,
       waitMs: from === 0n ? 0 : turn.waitMs,
       mode,
       signal: AbortSignal.any([signal, turn.signal]),

@@ -225,6 +225,18 @@ describe("consul registry", () => {
     await settled("the note, and the part", () => /may not read everything/.test(registry.status().notes.join()) && size("db") === 1);
   });
 
+  it("sees what a token may read from now on, though no index tells of it", async () => {
+    consul.put(...web(1), { id: "db", service: "db", port: 1 });
+    consul.faults.hidden = new Set(["db"]);
+    start();
+    await settled("the part, and the note", () => registry.status().synced && /may not read everything/.test(registry.status().notes.join()));
+    assert.equal(registry.services.get("db"), undefined);
+    delete consul.faults.hidden;
+    await settled("questions that wait", () => consul.held > 0);
+    consul.wake();
+    await settled("all of it, without the note", () => size("db") === 1 && !/may not read everything/.test(registry.status().notes.join()));
+  });
+
   it("notes which instances have a Connect sidecar, and stops when they have none", async () => {
     consul.put(...web(2), { id: "web-1-sidecar-proxy", service: "web-sidecar-proxy", kind: "connect-proxy", port: 21_000, sidecarOf: { service: "web", id: "web-1" } });
     start();
