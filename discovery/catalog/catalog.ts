@@ -93,7 +93,6 @@ export function createCatalog(options: CatalogOptions): Catalog {
         claims.add(placed.key, placed.claim);
         keys.set(id, placed.key);
         touched.add(placed.key);
-        gone.delete(serviceKey(placed.claim.service));
       }
       for (const other of selection.set(id, placed?.claim)) selecting.add(other);
     }
@@ -223,19 +222,17 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const needsAddress = ({ addresses, service: { resolution, hostname } }: JoinedService): boolean =>
     addresses.length === 0 && resolution !== "passthrough" && hostname.endsWith(`.${meshDomain}`) && !hostname.includes("*");
 
-  const isClaimed = (key: ServiceKey): boolean => claims.of(key).members.length > 0;
-
   const allocate = (touched: ReadonlySet<ServiceKey>, left: ReadonlySet<ServiceKey>): void => {
     const wanting = [...touched].filter((key) => {
       const joined = inForce(key);
       return joined !== undefined && needsAddress(joined);
     });
-    const released = [...left].filter((key) => !isClaimed(key));
+    const released = [...left].filter((key) => !claims.isClaimed(key));
     if (wanting.length === 0 && released.length === 0) return;
     allocation = allocation
       .then(async () => {
         await vips.allocate(wanting);
-        for (const key of released) if (!isClaimed(key)) await vips.release(key);
+        for (const key of released) if (!claims.isClaimed(key)) await vips.release(key);
         refreshServices(new Set(wanting));
         if (unsettled.size === 0) vipFailures = 0;
       })

@@ -29,6 +29,8 @@ export class Claims {
   readonly #sameness: Sameness;
   readonly #byKey = new Map<ServiceKey, Map<string, Claim>>();
   readonly #settled = new Map<ServiceKey, Claimants>();
+  /** How many claims have the key as their own, wherever rules put them. */
+  readonly #own = new Map<ServiceKey, number>();
 
   constructor(sameness: Sameness) {
     this.#sameness = sameness;
@@ -44,13 +46,27 @@ export class Claims {
     const held = this.#byKey.get(key) ?? new Map<string, Claim>();
     this.#byKey.set(key, held.set(claim.id, claim));
     this.#settled.delete(key);
+    this.#count(serviceKey(claim.service), 1);
   }
 
   remove(key: ServiceKey, id: string): void {
     const held = this.#byKey.get(key);
+    const claim = held?.get(id);
+    if (claim !== undefined) this.#count(serviceKey(claim.service), -1);
     held?.delete(id);
     if (held?.size === 0) this.#byKey.delete(key);
     this.#settled.delete(key);
+  }
+
+  /** True while the service is there, or was joined into another one. */
+  isClaimed(key: ServiceKey): boolean {
+    return this.#byKey.has(key) || this.#own.has(key);
+  }
+
+  #count(own: ServiceKey, change: number): void {
+    const count = (this.#own.get(own) ?? 0) + change;
+    if (count === 0) this.#own.delete(own);
+    else this.#own.set(own, count);
   }
 
   of(key: ServiceKey): Claimants {

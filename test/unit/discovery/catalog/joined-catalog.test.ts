@@ -254,6 +254,34 @@ describe("services of several registries that a rule joins", () => {
     assert.equal(catalog.names.ownerOf(native), "default/reviews");
   });
 
+  it("keep the address of before also while another registry has the same name in the same namespace", async () => {
+    const [of1, of2] = [ofConsul(), ofConsul({ source: { registry: "east", object: "dc2/reviews" } })];
+    await restart();
+    register(consul, of1);
+    await catalog.settled();
+    const [before] = catalog.services.get("consul/reviews")?.vips ?? [];
+    const rule: SamenessRule = {
+      of: [
+        { registry: "static", namespace: "default", name: "*" },
+        { registry: "consul", namespace: "consul", name: "*" },
+        { registry: "east", namespace: "consul", name: "*" },
+      ],
+      allowPlaintext: true,
+    };
+    register(east, of2);
+    await restart(rule);
+    assert.ok(catalog.services.get("default/reviews")?.vips.includes(before ?? ""));
+    consul.services.apply([["reviews", undefined]]);
+    await catalog.settled();
+    register(east, ofConsul({ source: of2.source, notes: ["other"] }));
+    await catalog.settled();
+    assert.ok(catalog.services.get("default/reviews")?.vips.includes(before ?? ""), "one is left");
+    east.services.apply([["reviews", undefined]]);
+    await catalog.settled();
+    const released = (await store.list("vip/")).items.map(({ value }) => JSON.parse(value) as { service: string; releasedAt?: number });
+    assert.ok(released.find(({ service }) => service === "consul/reviews")?.releasedAt !== undefined, "none is left");
+  });
+
   it("join a host that somebody declared under its own name", async () => {
     await restart({ of: [{ registry: "static", namespace: "default", name: "api.example.com" }, { registry: "consul", namespace: "consul", name: "api" }], allowPlaintext: false });
     register(consul, foreignService("consul", "api"));
