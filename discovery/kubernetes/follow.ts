@@ -256,7 +256,11 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
       const isUnlocated = options.locate !== undefined && failure.facts["status"] === 404;
       if (isUnlocated || LOSES_TRACK.has(failure.code)) needsList = true;
       // That it is served elsewhere, or nowhere, is no failure.
-      if (!isUnlocated) options.onFailure(failure);
+      if (!isUnlocated) {
+        // What was not asked meanwhile did not last: a server that comes back may lack a kind for a moment again.
+        absentSince = undefined;
+        options.onFailure(failure);
+      }
       delayMs = Math.max(backoffDelay(pacing.backoff, attempt++), Number(failure.facts["retryAfterMs"] ?? 0));
     }
     if (delayMs > 0) await pause(clock, delayMs, signal);

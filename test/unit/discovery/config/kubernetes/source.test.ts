@@ -7,7 +7,7 @@ import { parseDocuments } from "../../../../../api/document.ts";
 import { clusterAllowance } from "../../../../../cli/control-plane/cluster-config.ts";
 import { controlPlaneSchema } from "../../../../../cli/control-plane/config.ts";
 import { SourceCollection } from "../../../../../base/collection.ts";
-import { systemClock } from "../../../../../base/clock.ts";
+import { type Clock, systemClock } from "../../../../../base/clock.ts";
 import { type Config, startConfig } from "../../../../../discovery/config/config.ts";
 import { type KubernetesConfig, type KubernetesConfigOptions, startKubernetesConfig } from "../../../../../discovery/config/kubernetes/source.ts";
 import { createLastGood } from "../../../../../discovery/config/last-good.ts";
@@ -120,6 +120,33 @@ describe("a cluster as a source of configuration", () => {
     await has(config, ...["a", "b", "c"].map((name) => `DestinationRule/east-shop/${name}`));
     assert.deepEqual(paths().at(-1), "/apis/networking.istio.io/v1/destinationrules");
     assert.deepEqual(problemsOf(config), []);
+  });
+
+  it("does not believe that a kind is gone because it was away before and after the cluster itself", async () => {
+    let passedMs = 0;
+    const clock: Clock = { now: () => systemClock.now() + passedMs, after: (delayMs, callback) => systemClock.after(delayMs, callback) };
+    kubernetes.put(rule("a"));
+    const { config, source } = await open({ clock, pacing: { resetHoldMs: 60_000 } });
+    await has(config, "DestinationRule/east-shop/a");
+    await watching();
+    let lost = 0;
+    config.resources.subscribe((changes) => (lost += changes.filter(({ after }) => after === undefined).length));
+    const isToldAbsent = (): boolean => source.notes().length === 1;
+    kubernetes.lacking.add("destinationrules");
+    kubernetes.drop();
+    await until("the note", isToldAbsent);
+    kubernetes.faults.isCut = true;
+    kubernetes.drop();
+    await until("the failure of all kinds", () => problemsOf(config).some((problem) => problem.startsWith("kubernetes:east: IM0203")));
+    passedMs = 120_000;
+    const asked = kubernetes.questions.length;
+    delete kubernetes.faults.isCut;
+    const describes = (): number => kubernetes.questions.slice(asked).filter(({ path }) => path === "/apis/networking.istio.io/v1").length;
+    await until("it to be looked for again", () => describes() > 10 && !problemsOf(config).some((problem) => problem.includes("IM0203")));
+    kubernetes.lacking.clear();
+    await until("no note", () => source.notes().length === 0);
+    await has(config, "DestinationRule/east-shop/a");
+    assert.equal(lost, 0);
   });
 
   it("finds kinds that are installed later, and says meanwhile that they are not, which is no failure", async () => {
