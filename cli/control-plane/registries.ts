@@ -2,7 +2,6 @@ import type { Clock } from "../../base/clock.ts";
 import { CONSUL_DEFAULTS, createConsulRegistry } from "../../discovery/registry/consul/registry.ts";
 import { createKubernetesRegistry } from "../../discovery/registry/kubernetes/registry.ts";
 import { keepLastGood, type LastGoodRegistry } from "../../discovery/registry/last-good.ts";
-import type { Registry } from "../../discovery/registry/registry.ts";
 import type { KeyValueStore } from "../../store/key-value.ts";
 import type { RegistryConfig } from "./config.ts";
 import { consulTls } from "./consul-tls.ts";
@@ -23,7 +22,7 @@ export async function openRegistry(config: RegistryConfig, surroundings: Surroun
   return registry;
 }
 
-type Create = (onSynced: () => void) => Registry;
+type Create = Parameters<typeof keepLastGood>[0];
 
 async function prepareConsul(config: Extract<RegistryConfig, { kind: "consul" }>, { meshDomain, clock, registries }: Surroundings): Promise<Create> {
   const { kind: _kind, publish: _publish, agentCache, ignoredSources, maxConnections, maxAgeSeconds, ...told } = config;
@@ -31,12 +30,13 @@ async function prepareConsul(config: Extract<RegistryConfig, { kind: "consul" }>
   // What cannot be read is said at the start, not at the first connection.
   await tls();
   const sameAddress = registries.filter((registry) => registry.kind === "consul" && registry.address === config.address).length;
-  return (onSynced) =>
+  return (onSynced, recall) =>
     createConsulRegistry({
       ...told,
       meshDomain,
       clock,
       onSynced,
+      recall,
       tls,
       usesAgentCache: agentCache,
       maxAgeMs: maxAgeSeconds === undefined ? undefined : maxAgeSeconds * 1_000,

@@ -36,14 +36,15 @@ export interface LastGoodRegistry extends Registry {
  * telling every host that its services are gone. For registries whose workloads
  * all belong to services.
  *
- * @param create makes the registry, which it owns from then on; `onSynced` is to be called once, after the first complete content is published
+ * @param create makes the registry, which it owns from then on; `onSynced` is to be called once, after the first complete content is published;
+ * `recall` gives the last good value of a service, for what cannot be read by itself while the rest can
  */
 export function keepLastGood(
-  create: (onSynced: () => void) => Registry,
+  create: (onSynced: () => void, recall: (id: string) => RegistryService | undefined) => Registry,
   options: { readonly kind: RegistryStatus["kind"]; readonly store: KeyValueStore; readonly clock: Clock },
 ): LastGoodRegistry {
   const { kind, store, clock } = options;
-  const registry = create(begin);
+  const registry = create(begin, (id) => services.get(id));
   const prefix = `registry/${registry.name}/`;
   const confirmationKey = `registry-confirmed/${registry.name}`;
   const services = new SourceCollection<RegistryService>();

@@ -41,6 +41,8 @@ export interface ConsulRegistryOptions extends Omit<ConsulEndpoint, "maxConnecti
   readonly clock: Clock;
   /** Called once, when the first complete content is published. */
   readonly onSynced?: () => void;
+  /** What a service was when it could be read last, by its name in Consul; asked for what the first content lacks. */
+  readonly recall?: (service: string) => RegistryService | undefined;
   /** For tests; the real one is made of the endpoint. */
   readonly client?: ConsulClient;
 }
@@ -85,6 +87,7 @@ interface ServiceWatch {
   readonly finished: Promise<void>;
   failure: RegistryFailure | undefined;
   hasAnswered: boolean;
+  hasContent: boolean;
   confirmedAt: number;
 }
 
@@ -173,6 +176,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
           turn: (isFirst, signal) => schedule.turn(place, isFirst, signal),
           onContent(entries, { isLeaderKnown }) {
             if (abort.signal.aborted) return false;
+            watch.hasContent = true;
             if (isLeaderKnown) watch.confirmedAt = clock.now();
             const hasChanged = entries !== undefined && takeInstances(service, entries);
             answered(service, watch);
@@ -188,7 +192,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         },
         ends,
       );
-    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, confirmedAt: clock.now(), finished: Promise.resolve().then(follow) };
+    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, hasContent: false, confirmedAt: clock.now(), finished: Promise.resolve().then(follow) };
     return watch;
   }
 
@@ -240,6 +244,11 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   function publishFirst(): void {
     if (isPublished || listConfirmedAt === undefined || unanswered.size > 0) return;
     isPublished = true;
+    // Who may not be read is there all the same: the list names it.
+    for (const [service, { hasContent }] of watches) {
+      const known = hasContent ? undefined : options.recall?.(service);
+      if (known !== undefined) built.set(service, known);
+    }
     services.apply([...built.keys()].map((service) => [service, contentOf(service)] as const));
     options.onSynced?.();
   }

@@ -29,6 +29,6 @@ export class Sidecars {
     const count = workloads.filter(({ key }) => paired.has(key.split("/").slice(4).join("/"))).length;
     if (count === 0) return service;
     const note = `${count} of ${workloads.length} instances have a Connect sidecar: the mesh calls the application's own port`;
-    return { ...service, notes: [...service.notes, note].sort() };
+    return { ...service, notes: [...new Set([...service.notes, note])].sort() };
   }
 }

@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { systemClock } from "../../../../../base/clock.ts";
 import { createConsulRegistry } from "../../../../../discovery/registry/consul/registry.ts";
 import type { ConsulRegistryOptions } from "../../../../../discovery/registry/consul/registry.ts";
+import { keepLastGood } from "../../../../../discovery/registry/last-good.ts";
 import type { Registry } from "../../../../../discovery/registry/registry.ts";
+import { createMemoryStore } from "../../../../../store/memory.ts";
 import { FakeConsul } from "../../../../fakes/consul-server.ts";
 import type { FakeInstance } from "../../../../fakes/consul-server.ts";
 import { waitUntil } from "../../../../support/wait-until.ts";
@@ -235,6 +237,40 @@ describe("consul registry", () => {
     await settled("questions that wait", () => consul.held > 0);
     consul.wake();
     await settled("all of it, without the note", () => size("db") === 1 && !/may not read everything/.test(registry.status().notes.join()));
+  });
+
+  it("keeps over a new start what may not be read then, until it is read or gone", async () => {
+    const store = createMemoryStore();
+    const restart = async (): Promise<void> => {
+      const lasting = keepLastGood(
+        (onSynced, recall) => {
+          start({ onSynced, recall });
+          return registry;
+        },
+        { kind: "consul", store, clock: systemClock },
+      );
+      registry = lasting;
+      await lasting.load();
+      lasting.start();
+    };
+    const health = (service = "web"): string | undefined => {
+      const backends = registry.services.get(service)?.backends;
+      return backends?.kind === "explicit" ? backends.workloads[0]?.health : undefined;
+    };
+    consul.put(...web(2), { id: "db", service: "db", port: 1 });
+    await restart();
+    await settled("the content", () => health() === "healthy" && health("db") === "healthy");
+    await registry.close();
+    consul.faults.isHealthDenied = true;
+    consul.put({ id: "new", service: "new", port: 1 });
+    await restart();
+    await settled("the failure", () => failure() === "MESH_REGISTRY_DENIED" && consul.questions.length > 9 && !registry.status().notes.join().includes("last good one"));
+    assert.deepEqual([size("web"), health(), size("db"), size("new")], [2, "unknown", 1, -1]);
+    consul.remove("db");
+    await settled("what is gone to be gone", () => registry.services.get("db") === undefined);
+    assert.equal(size("web"), 2);
+    delete consul.faults.isHealthDenied;
+    await settled("all that is there", () => health() === "healthy" && size("new") === 1);
   });
 
   it("notes which instances have a Connect sidecar, and stops when they have none", async () => {
