@@ -35,8 +35,9 @@ export interface ReconcilerOptions {
 /** A node that was ours before. */
 interface FormerNode {
   readonly name: string;
-  readonly instances: ReadonlyMap<string, InstanceRecord>;
   readonly isOursAlone: boolean;
+  /** Ours is gone from it. */
+  readonly isCleared: boolean;
 }
 
 /** What the token may not read counts as somebody else's. */
@@ -113,7 +114,7 @@ export class Reconciler {
     for (const name of await client.nodesOf(owner, query)) {
       if (name === node) continue;
       const there = await client.node(name, query);
-      former.push({ name, instances: there.instances, isOursAlone: isOursAlone(there) });
+      former.push({ name, isOursAlone: isOursAlone(there), isCleared: false });
     }
     this.#former = former;
     this.#hasNode = content.owner !== undefined;
@@ -145,24 +146,24 @@ export class Reconciler {
     this.#planWrites();
     if (written > 0) logger.info({ node, written, instances: this.#there.size }, "services of the mesh are published in consul");
     if (!mayRemove() || this.pending > 0) return;
-    for (const former of this.#former) {
-      if (former.isOursAlone) await this.#deleteNode(former.name, query);
-      else await this.#deleteOursOf(former, query);
+    for (const { name, isCleared } of this.#former) if (!isCleared) await this.#clear(name, query);
+    this.#former = this.#former.filter(({ isOursAlone }) => !isOursAlone).map((one) => ({ ...one, isCleared: true }));
+    if (this.#there.size === 0 && this.#hasNode && this.#isNodeOursAlone) await this.#clear(node, query);
+  }
+
+  /** Takes away what is ours on a node: the whole of it where nobody else has come to it since it was read. */
+  async #clear(one: string, query: PublishQuery): Promise<void> {
+    const { client, node, owner, logger } = this.#options;
+    const content = await client.node(one, query);
+    // What came to our own node meanwhile is judged when it is read the next time.
+    if (content.owner !== owner || (one === node && content.instances.size > 0)) return;
+    if (isOursAlone(content)) {
+      await this.#writeBatch([{ service: undefined, operations: [deleteNode(one)], onWritten: () => logger.info({ node: one }, "a node without use is removed from consul") }], query);
+      if (one === node) this.#hasNode = false;
+      return;
     }
-    this.#former = this.#former.filter(({ isOursAlone }) => !isOursAlone).map((one) => ({ ...one, instances: new Map() }));
-    if (this.#there.size > 0 || !this.#hasNode || !this.#isNodeOursAlone) return;
-    await this.#deleteNode(node, query);
-    this.#hasNode = false;
-  }
-
-  async #deleteNode(name: string, query: PublishQuery): Promise<void> {
-    const { logger } = this.#options;
-    await this.#writeBatch([{ service: undefined, operations: [deleteNode(name)], onWritten: () => logger.info({ node: name }, "a node without use is removed from consul") }], query);
-  }
-
-  async #deleteOursOf({ name, instances }: FormerNode, query: PublishQuery): Promise<void> {
-    const writes = [...instances].map(([id, { service }]): Write => ({ service, operations: [deleteInstance(name, { id, service })], onWritten: () => {} }));
-    for (const batch of batchesOf(writes)) await this.#writeBatch(batch, query);
+    const removals = [...content.instances].map(([id, { service }]): Write => ({ service, operations: [deleteInstance(one, { id, service })], onWritten: () => {} }));
+    for (const batch of batchesOf(removals)) await this.#writeBatch(batch, query);
   }
 
   #select(): void {

@@ -230,6 +230,37 @@ describe("publishing in consul", () => {
     });
   }
 
+  for (const [what, come] of [
+    ["that it may not read", () => consul.hiddenServices.add("legacy")],
+    ["that came a moment ago", () => {}],
+  ] as const) {
+    it(`does not take its node away with what others put there ${what}`, async () => {
+      catalog.put(meshService("web"), [hostEndpoint("h1", "10.0.0.1")]);
+      const publisher = start({ pacing: SELDOM });
+      await published("web");
+      consul.register("ironmesh", { ID: "legacy", Service: "legacy" });
+      come();
+      const before = consul.readings;
+      endHold();
+      catalog.remove("default/web");
+      await settled("web to go, and a last look at the node", () => publisher.status().instances === 0 && consul.readings > before);
+      await publishers.pop()?.close();
+      assert.deepEqual(namesOn(), ["legacy"]);
+    });
+  }
+
+  it("takes its own away from a node that it had before, and leaves what others put there", async () => {
+    catalog.put(meshService("web"), [hostEndpoint("h1", "10.0.0.1")]);
+    await (start(), published("web"));
+    await publishers.pop()?.close();
+    consul.register("ironmesh", { ID: "legacy", Service: "legacy" });
+    start({ node: "mesh" });
+    endHold();
+    await settled("web to move", () => namesOn("mesh").join() === "web" && namesOn().join() === "legacy");
+    await readAgain();
+    assert.deepEqual(namesOn(), ["legacy"]);
+  });
+
   for (const [whose, meta, said] of [["nobody's", {}, /somebody else's/], ["another mesh's", { "ironmesh-owner": "other.example/consul" }, /that of other\.example\/consul/]] as const) {
     it(`does not touch a node that is ${whose}`, async () => {
       consul.register("ironmesh", { ID: "x", Service: "x" });
