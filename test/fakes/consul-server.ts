@@ -40,6 +40,8 @@ export interface FakeFaults {
   hidden?: ReadonlySet<string>;
   /** The list of names may be read, and no service. */
   isHealthDenied?: boolean;
+  /** These services cannot be read, by no fault of the token's. */
+  broken?: ReadonlySet<string>;
   /** Consistent reads fail. */
   isWithoutQuorum?: boolean;
 }
@@ -180,6 +182,10 @@ export class FakeConsul {
     if (response.destroyed || this.#fails(response, url.searchParams)) return;
     if (this.tokens !== undefined && token !== undefined && !this.tokens.has(token)) {
       response.writeHead(403, { "content-type": "text/plain" }).end("ACL not found");
+      return;
+    }
+    if (this.faults.broken?.has(subject) === true) {
+      response.writeHead(500, { "content-type": "text/plain" }).end("rpc error: too much");
       return;
     }
     if (this.faults.isHealthDenied === true && path.startsWith("/v1/health/service/")) {

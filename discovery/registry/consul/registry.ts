@@ -81,6 +81,9 @@ const HINT_MS = 200;
 /** Failures that pass without anybody doing anything about the registry. */
 const TRANSIENT: ReadonlySet<string> = new Set(["MESH_REGISTRY_UNREACHABLE", "MESH_REGISTRY_UNAVAILABLE", "MESH_REGISTRY_THROTTLED"]);
 
+/** After so many failures of one service, while the list is answered, it is the service that has them: about ten seconds. */
+const OWN_FAILURES = 5;
+
 interface ServiceWatch {
   readonly abort: AbortController;
   readonly place: Place;
@@ -88,6 +91,8 @@ interface ServiceWatch {
   failure: RegistryFailure | undefined;
   hasAnswered: boolean;
   hasContent: boolean;
+  /** In a row. */
+  failures: number;
   confirmedAt: number;
 }
 
@@ -184,16 +189,22 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
           },
           onFailure(failure) {
             watch.failure = failureOf(failure, watch.failure);
+            watch.failures = failure === undefined ? 0 : watch.failures + 1;
             // Consul may have refused connections: there are fewer now.
             judgeHints();
-            // One service that may not be read does not hold the others back; a Consul that is away does.
-            if (failure !== undefined && !TRANSIENT.has(failure.code)) answered(service, watch);
+            // One service that cannot be read does not hold the others back; a Consul that is away, or busy, does.
+            if (failure !== undefined && isOwnFailure(failure, watch)) answered(service, watch);
           },
         },
         ends,
       );
-    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, hasContent: false, confirmedAt: clock.now(), finished: Promise.resolve().then(follow) };
+    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, hasContent: false, failures: 0, confirmedAt: clock.now(), finished: Promise.resolve().then(follow) };
     return watch;
+  }
+
+  function isOwnFailure({ code }: CodedError, { failures }: ServiceWatch): boolean {
+    if (!TRANSIENT.has(code)) return true;
+    return code !== "MESH_REGISTRY_THROTTLED" && failures >= OWN_FAILURES && listFailure === undefined;
   }
 
   /** Gives whether the content changed. */

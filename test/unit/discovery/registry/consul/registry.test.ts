@@ -273,6 +273,17 @@ describe("consul registry", () => {
     await settled("all that is there", () => health() === "healthy" && size("new") === 1);
   });
 
+  it("does not wait for one service that Consul cannot tell of, and names it", async () => {
+    consul.put(...web(1), { id: "db", service: "db", port: 1 });
+    consul.faults.broken = new Set(["db"]);
+    start();
+    await settled("the others", () => registry.status().synced && size("web") === 1);
+    assert.match(registry.status().notes.join(), /^db: consul answered 500/);
+    assert.equal(failure(), "MESH_REGISTRY_UNAVAILABLE");
+    delete consul.faults.broken;
+    await settled("that one too", () => size("db") === 1 && failure() === undefined);
+  });
+
   it("notes which instances have a Connect sidecar, and stops when they have none", async () => {
     consul.put(...web(2), { id: "web-1-sidecar-proxy", service: "web-sidecar-proxy", kind: "connect-proxy", port: 21_000, sidecarOf: { service: "web", id: "web-1" } });
     start();
