@@ -77,6 +77,7 @@ export class FakeConsul {
   /** How many were made. */
   connections = 0;
   #instances = new Map<string, FakeInstance>();
+  readonly #criticalNodes = new Set<string>();
   #index = 10;
   /** The index at which a service, or the list (`""`), last changed. */
   #changedAt = new Map<string, number>();
@@ -132,6 +133,16 @@ export class FakeConsul {
       this.#instances.set(key, { ...instance, checks });
       for (const subject of [instance.service, "state/warning", "state/critical"]) this.#changedAt.set(subject, this.#index);
     }
+    this.wake();
+  }
+
+  /** The check of a whole node: the list of names does not hear of it. */
+  setNodeCheck(node: string, status: "passing" | "critical"): void {
+    this.#index += 1;
+    if (status === "critical") this.#criticalNodes.add(node);
+    else this.#criticalNodes.delete(node);
+    const services = [...this.#instances.values()].flatMap((instance) => ((instance.node ?? "n1") === node ? [instance.service] : []));
+    for (const subject of [...services, "state/critical"]) this.#changedAt.set(subject, this.#index);
     this.wake();
   }
 
@@ -242,12 +253,17 @@ export class FakeConsul {
     const instances = [...this.#instances.values()].filter(({ service }) => this.faults.hidden?.has(service) !== true);
     if (subject === "nodes") return [];
     if (subject.startsWith("state/")) {
-      return instances.flatMap(({ node = "n1", id, service, checks = [] }) =>
+      const ofNodes = subject === "state/critical" ? [...this.#criticalNodes].map((Node) => ({ Node, CheckID: "serfHealth", ServiceName: "", ServiceID: "" })) : [];
+      const ofServices = instances.flatMap(({ node = "n1", id, service, checks = [] }) =>
         checks.filter(({ Status }) => `state/${Status}` === subject).map(({ CheckID }) => ({ Node: node, CheckID: `${id}:${CheckID}`, ServiceName: service, ServiceID: id })),
       );
+      return [...ofNodes, ...ofServices];
     }
     if (subject === "") return Object.fromEntries(instances.map((instance) => [instance.service, instance.tags ?? []]));
-    return instances.filter((instance) => instance.service === subject).map(entryOf);
+    return instances.filter((instance) => instance.service === subject).map((instance) => {
+      const { node = "n1", checks = [] } = instance;
+      return entryOf(this.#criticalNodes.has(node) ? { ...instance, checks: [...checks, { CheckID: "serfHealth", Name: "Serf Health Status", Status: "critical", Output: "" }] } : instance);
+    });
   }
 }
 

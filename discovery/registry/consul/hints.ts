@@ -14,8 +14,8 @@ export interface HintOptions {
   readonly intervalMs: (entries: number) => number;
   /** The health of this service changed. */
   readonly onService: (service: string) => void;
-  /** The health of this node changed, and with it that of everything on it. */
-  readonly onNode: (node: string) => void;
+  /** The health of these nodes changed, and with it that of everything on them. */
+  readonly onNodeHealth: (nodes: ReadonlySet<string>) => void;
   /** Nodes were registered, changed or removed. */
   readonly onNodes: () => void;
 }
@@ -73,8 +73,9 @@ export async function followHints(options: HintOptions, signal: AbortSignal): Pr
   await Promise.all([followState("critical"), followState("warning"), nodes]);
 }
 
-function point({ onService, onNode }: HintOptions, ...changed: readonly (readonly [string, ConsulCheckPlace])[][]): void {
+function point({ onService, onNodeHealth }: HintOptions, ...changed: readonly (readonly [string, ConsulCheckPlace])[][]): void {
   const checks = changed.flat().map(([, check]) => check);
   for (const service of new Set(checks.map(({ ServiceName: name }) => name))) if (service !== "") onService(service);
-  for (const node of new Set(checks.filter(({ ServiceName: name }) => name === "").map(({ Node: node }) => node))) onNode(node);
+  const nodes = new Set(checks.filter(({ ServiceName: name }) => name === "").map(({ Node: node }) => node));
+  if (nodes.size > 0) onNodeHealth(nodes);
 }

@@ -13,6 +13,15 @@ export interface InstanceSettings {
   readonly network: string;
 }
 
+/** True for the key of an instance that is on one of these nodes. */
+export function isOnOneOf(nodes: ReadonlySet<string>, key: string): boolean {
+  let start = 0;
+  for (let part = 0; part < 4; part += 1) start = key.indexOf("/", start) + 1;
+  // A node's name may have slashes in it, and so may an instance's id.
+  for (let end = key.indexOf("/", start); end !== -1; end = key.indexOf("/", end + 1)) if (nodes.has(key.slice(start, end))) return true;
+  return false;
+}
+
 /** Where an instance is, how it feels and what it offers; reasons for what it does not offer go to `notes`. */
 export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, notes: Set<string>): Workload | undefined {
   const { Node: node, Service: service } = entry;

@@ -11,6 +11,7 @@ import { followHints } from "./hints.ts";
 import { Pulse } from "./pulse.ts";
 import { Schedule } from "./schedule.ts";
 import type { Place, SchedulePacing } from "./schedule.ts";
+import { isOnOneOf } from "./instance.ts";
 import { buildConsulService, isServiceName } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 import { Sidecars } from "./sidecars.ts";
@@ -283,11 +284,11 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
           const watch = watches.get(service);
           if (watch !== undefined) schedule.hurry(watch.place);
         },
-        onNode(node) {
-          const part = `/${node}/`;
+        // Once for all of them: where a whole zone fails they are hundreds.
+        onNodeHealth(nodes) {
           for (const [service, { backends }] of built) {
             const watch = watches.get(service);
-            if (watch !== undefined && backends.kind === "explicit" && backends.workloads.some(({ key }) => key.includes(part))) schedule.hurry(watch.place);
+            if (watch !== undefined && backends.kind === "explicit" && backends.workloads.some(({ key }) => isOnOneOf(nodes, key))) schedule.hurry(watch.place);
           }
         },
         onNodes: () => schedule.stir(),

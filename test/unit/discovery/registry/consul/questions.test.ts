@@ -73,6 +73,24 @@ describe("questions to consul", () => {
     assert.ok(consul.highestOpen <= 8, `${consul.highestOpen} connections at a time`);
   });
 
+  it("hears at once of nodes that fail where there are more services than connections, and asks for what is on them alone", async () => {
+    consul.put(...Array.from({ length: 30 }, (_, at): FakeInstance => ({ id: `s${at}`, service: `s${at}`, node: at < 3 ? "zone/a" : `n${at}`, port: 80 })));
+    start({ maxConnections: 8, pacing: { waitMs: 60_000, intervalMs: 5, backoff: { baseMs: 20, maxMs: 50 } } });
+    await settled("the first content", () => registry.status().synced);
+    await settled("the list and the three that point", () => consul.held === 4);
+    await silence();
+    const unhealthy = (): string[] =>
+      [...registry.services.entries()].flatMap(([name, { backends }]) => (backends.kind === "explicit" && backends.workloads[0]?.health === "unhealthy" ? [name] : [])).sort();
+    const asked = consul.questions.length;
+    consul.setNodeCheck("zone/a", "critical");
+    consul.setNodeCheck("n7", "critical");
+    await settled("what is on them to be unhealthy", () => unhealthy().join() === "s0,s1,s2,s7");
+    consul.setNodeCheck("zone/a", "passing");
+    await settled("one of them to be back", () => unhealthy().join() === "s7");
+    const services = consul.questions.slice(asked).flatMap(({ path }) => (path.startsWith("/v1/health/service/") ? [path.split("/").at(-1) ?? ""] : []));
+    assert.deepEqual([...new Set(services)].sort(), ["s0", "s1", "s2", "s7"]);
+  });
+
   it("asks for nothing where nothing changed, although there are more services than connections", async () => {
     consul.put(...Array.from({ length: 30 }, (_, at): FakeInstance => ({ id: `s${at}`, service: `s${at}`, port: 80 })));
     start({ maxConnections: 8, pacing: { waitMs: 60_000, intervalMs: 5, backoff: { baseMs: 20, maxMs: 50 } } });
