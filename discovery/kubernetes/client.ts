@@ -5,6 +5,7 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import { z } from "zod";
 import type { Clock } from "../../base/clock.ts";
 import { CodedError, messageOf } from "../../base/coded-error.ts";
+import { limitPlugins } from "./credential-plugin.ts";
 import { failureOfStatus, failureOfTransport, kubernetesFailure } from "./failure.ts";
 import { readLines } from "./lines.ts";
 import { mustBeVersion } from "./resource-version.ts";
@@ -97,7 +98,7 @@ const statusSchema = z.object({ code: z.number().default(0), message: z.string()
  */
 export function createKubernetesClient(access: KubernetesAccess, clock: Clock): KubernetesClient {
   let session: Promise<KubeConfig> | undefined;
-  /** A plugin that asks a person, or hangs, is run once for all who wait for it. */
+  /** A plugin that asks a person, or hangs until it is ended, is run once for all who wait for it. */
   let authentication: Promise<Credentials> | undefined;
 
   /** An answer below 300 with whoever follows its silence; the caller reads or destroys it. */
@@ -232,6 +233,7 @@ function take(onEvent: (event: WatchEvent) => void, event: WatchEvent): void {
 async function openConfig({ kubeconfig, context }: KubernetesAccess): Promise<KubeConfig> {
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
+  limitPlugins(config);
   try {
     if (kubeconfig !== undefined) config.loadFromFile(kubeconfig);
     else if (process.env["KUBERNETES_SERVICE_HOST"] === undefined) throw new Error("no kubeconfig is configured, and this process runs in no pod");
