@@ -42,6 +42,7 @@ const LOOK_EVERY_MS = 1_000;
 
 export function watchHostResolvers(options: HostResolversOptions): HostResolvers {
   const { configured, path = "/etc/resolv.conf", resolvedPath = "/run/systemd/resolve/resolv.conf", isOwn } = options;
+  let reading = Promise.resolve();
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   let seen = "";
   let upstreams: readonly HostPort[] = configured ?? [];
@@ -62,8 +63,10 @@ export function watchHostResolvers(options: HostResolversOptions): HostResolvers
     async current(nowMs) {
       if (Math.abs(nowMs - lookedAtMs) >= LOOK_EVERY_MS) {
         lookedAtMs = nowMs;
-        await read();
+        reading = read();
       }
+      // Also for who comes while another one looks: at first nothing is known.
+      await reading;
       return { upstreams, searchDomains };
     },
   };
