@@ -154,7 +154,12 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
     };
   } catch (cause) {
     await tasks.close();
-    throw new CodedError("MESH_LISTEN_FAILED", `cannot listen for DNS: ${messageOf(cause)}`, { cause, facts: { addresses: options.addresses, port: options.port } });
+    const isTaken = (cause as NodeJS.ErrnoException).code === "EADDRINUSE";
+    throw new CodedError("MESH_LISTEN_FAILED", `cannot listen for DNS: ${messageOf(cause)}`, {
+      cause,
+      facts: { addresses: options.addresses, port: options.port },
+      ...(isTaken ? { hint: "another program, or ironmesh-dns.socket for an agent whose own unit does not say Sockets=ironmesh-dns.socket (one from before there was any): take systemd/ironmesh-agent.service anew, or stop and disable that socket" } : {}),
+    });
   }
 }
 

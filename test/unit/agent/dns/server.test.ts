@@ -159,6 +159,11 @@ describe("DNS server", () => {
     }
   });
 
+  it("says who may have its port", async () => {
+    const { port } = await start([]);
+    await assert.rejects(startDnsServer({ addresses: ["127.0.0.1"], port, resolvers: { current: async () => ({ upstreams: [], searchDomains: [] }) }, clock: systemClock, logger: silentLogger }), { code: "MESH_LISTEN_FAILED", hint: /Sockets=ironmesh-dns\.socket/ });
+  });
+
   it("answers several queries on one TCP connection, also when they come byte by byte", async () => {
     const server = await start([]);
     server.setTable(buildNameTable([{ name: "a.mesh.internal", addresses: ["240.240.0.1"] }], ["mesh.internal"]));
