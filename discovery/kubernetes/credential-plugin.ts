@@ -9,6 +9,7 @@ export const PLUGIN_MS = 60_000;
 interface Plugin extends EventEmitter {
   readonly stdout: Readable;
   readonly stderr: Readable;
+  kill(signal: "SIGKILL"): boolean;
 }
 type Spawn = (command: string, args: readonly string[] | undefined, options: object) => Plugin;
 
@@ -26,8 +27,12 @@ export function limitPlugins(config: KubeConfig, timeoutMs = PLUGIN_MS): void {
     const { execFn: spawn } = authenticator;
     if (spawn === undefined) continue;
     authenticator.execFn = (command, args, options) => {
-      const plugin = spawn(command, args, { ...options, timeout: timeoutMs, killSignal: "SIGKILL" });
+      const plugin = spawn(command, args, options);
+      // Not Node's own timeout, which goes on where the command does not exist.
+      const timer = setTimeout(() => plugin.kill("SIGKILL"), timeoutMs);
+      plugin.once("error", () => clearTimeout(timer));
       plugin.once("exit", (_code, signal: string | null) => {
+        clearTimeout(timer);
         if (signal === null) return;
         // The library's words for a plugin that failed are what that wrote there.
         plugin.stderr.emit("data", `${command} was ended by ${signal}${signal === "SIGKILL" ? `: it gave none within ${timeoutMs / 1_000} s` : ""}`);

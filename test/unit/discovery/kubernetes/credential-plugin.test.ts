@@ -16,9 +16,8 @@ describe("credential plugins of a kubeconfig", () => {
 
   afterEach(() => rm(folder, { recursive: true }));
 
-  async function withPlugin(script: string, timeoutMs: number): Promise<KubeConfig> {
-    const command = join(folder, "plugin");
-    await writeFile(command, `#!/bin/sh\n${script}\n`, { mode: 0o700 });
+  async function withPlugin(script: string, timeoutMs: number, command = join(folder, "plugin")): Promise<KubeConfig> {
+    if (script !== "") await writeFile(command, `#!/bin/sh\n${script}\n`, { mode: 0o700 });
     const config = new KubeConfig();
     limitPlugins(config, timeoutMs);
     config.loadFromOptions({
@@ -52,5 +51,9 @@ describe("credential plugins of a kubeconfig", () => {
   it("are waited for, and say themselves why they fail", async () => {
     assert.equal(await credentials(await withPlugin(`sleep 0.2; echo '${CREDENTIAL}'`, 60_000)), "Bearer reader");
     await assert.rejects(credentials(await withPlugin("echo log in first >&2; exit 1", 60_000)), /log in first/);
+    const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+    const before = timers();
+    await assert.rejects(credentials(await withPlugin("", 60_000, join(folder, "nowhere"))), /ENOENT/);
+    assert.equal(timers(), before, "nothing is left to be ended");
   });
 });
