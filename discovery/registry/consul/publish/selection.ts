@@ -52,10 +52,13 @@ interface Candidate {
  * Gives what selects the instances to publish, by service.
  *
  * `holders` says, by Consul name, which service has it in Consul now: of
- * several that want one name it keeps it.
+ * several that want one name it keeps it, also while it has no instance. Callers
+ * of the name would be another application's otherwise.
  */
 export function createSelection(settings: SelectionSettings): (catalog: CatalogView, holders: ReadonlyMap<string, ServiceKey>) => Selection {
   let known = new Map<ServiceKey, Candidate>();
+  /** Who had each name last. */
+  const held = new Map<string, ServiceKey>();
   return (catalog, holders) => {
     const candidates = new Map<ServiceKey, Candidate>();
     for (const key of [...catalog.services.keys()].sort()) {
@@ -66,8 +69,18 @@ export function createSelection(settings: SelectionSettings): (catalog: CatalogV
       candidates.set(key, before?.service === service && before.endpoints === endpoints ? before : buildCandidate(service, endpoints, catalog, settings));
     }
     known = candidates;
+    for (const [name, key] of holders) held.set(name, key);
     const winners = new Map<string, ServiceKey>();
-    for (const [key, { name }] of candidates) if (name !== "" && (!winners.has(name) || holders.get(name) === key)) winners.set(name, key);
+    for (const [name, key] of held) {
+      const service = catalog.services.get(key);
+      if (service !== undefined && isAskedFor(service, settings) && nameOf(service, settings) === name) winners.set(name, key);
+      else held.delete(name);
+    }
+    for (const [key, { name }] of candidates) {
+      if (name === "" || winners.has(name)) continue;
+      winners.set(name, key);
+      held.set(name, key);
+    }
     const instances: PublishedInstance[] = [];
     const notes = new Set<string>();
     for (const [key, candidate] of candidates) {
@@ -82,15 +95,22 @@ export function createSelection(settings: SelectionSettings): (catalog: CatalogV
 
 function buildCandidate(service: Service, endpoints: readonly Endpoint[], catalog: CatalogView, settings: SelectionSettings): Candidate {
   const key = serviceKey(service);
-  const isAskedFor = settings.namespaces?.includes(service.namespace) !== false && selects(settings.selector ?? {}, service.labels);
-  const served = isAskedFor ? endpoints.filter(({ source }) => settings.from.includes(source.registry)) : [];
+  const served = isAskedFor(service, settings) ? endpoints.filter(({ source }) => settings.from.includes(source.registry)) : [];
   const without = (notes: readonly string[]): Candidate => ({ service, endpoints, name: "", instances: [], notes });
   if (served.length === 0) return without([]);
   if (!service.exportTo.includes("*")) return without([`${key} is not published: its exportTo keeps it to some namespaces`]);
-  const name = settings.nameTemplate.replaceAll("{name}", service.name).replaceAll("{namespace}", service.namespace);
+  const name = nameOf(service, settings);
   if (!CONSUL_NAME.test(name)) return without([`${key} is not published: ${name} is no name for Consul's DNS`]);
   const notes: string[] = [];
   return { service, endpoints, name, instances: buildInstances(service, name, served, { settings, catalog, notes }), notes };
+}
+
+function isAskedFor(service: Service, { namespaces, selector = {} }: SelectionSettings): boolean {
+  return namespaces?.includes(service.namespace) !== false && selects(selector, service.labels);
+}
+
+function nameOf(service: Service, { nameTemplate }: SelectionSettings): string {
+  return nameTemplate.replaceAll("{name}", service.name).replaceAll("{namespace}", service.namespace);
 }
 
 interface Surroundings {

@@ -104,4 +104,22 @@ describe("what is published in consul", () => {
     assert.deepEqual(select(content, {}, { web: "default/web" }).instances.map(({ origin }) => origin), ["default/web"]);
     assert.deepEqual(select(content, { nameTemplate: "{namespace}-{name}" }).instances.map(({ record }) => record.service), ["a-web", "default-web"]);
   });
+
+  it("keeps a name for a service that has no instance for the moment, and for none that is gone", () => {
+    const [web, other] = [meshService("web"), meshService("web", { namespace: "a" })];
+    const publish = createSelection(SETTINGS);
+    const origins = (services: readonly Service[], served: readonly Service[]): string[] => {
+      const view = {
+        services: new Map(services.map((service) => [`${service.namespace}/${service.name}`, service])),
+        endpointsOf: (key: string) => (served.some(({ namespace, name }) => key === `${namespace}/${name}`) ? [hostEndpoint("h1", "10.0.0.1")] : []),
+        healthDetailOf: () => undefined,
+      };
+      return publish(view, new Map()).instances.map(({ origin }) => origin);
+    };
+    assert.deepEqual(origins([web], [web]), ["default/web"]);
+    assert.deepEqual(origins([web, other], [web, other]), ["default/web"]);
+    assert.deepEqual(origins([web, other], [other]), [], "its callers would reach another application");
+    assert.deepEqual(origins([web, other], [web, other]), ["default/web"]);
+    assert.deepEqual(origins([other], [other]), ["a/web"]);
+  });
 });
