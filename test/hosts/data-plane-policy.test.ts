@@ -31,7 +31,7 @@ describe("policies on real hosts", function () {
   let mesh: MeshScenario;
 
   before(async () => {
-    mesh = await startMeshScenario();
+    mesh = await startMeshScenario({ concurrency: 1 });
   });
   after(() => mesh.close());
   afterEach(async () => {

@@ -55,9 +55,11 @@ export interface MeshProxyOptions {
   readonly state: MeshState;
   /** Changes what the translation says: to show what a test would see if it were wrong. */
   readonly alter?: (resource: TranslatedResource) => TranslatedResource;
+  /** Workers of Envoy, each with connections of its own; two where absent. */
+  readonly concurrency?: number;
 }
 
-export async function startMeshProxy({ host, folder, uid, state, alter = (resource) => resource }: MeshProxyOptions): Promise<MeshProxy> {
+export async function startMeshProxy({ host, folder, uid, state, alter = (resource) => resource, concurrency = 2 }: MeshProxyOptions): Promise<MeshProxy> {
   await mkdir(folder, { recursive: true });
   await chown(folder, uid, uid);
   const xdsSocketPath = join(folder, "xds.sock");
@@ -96,7 +98,7 @@ export async function startMeshProxy({ host, folder, uid, state, alter = (resour
   await writeFile(bootstrapPath, bootstrap.json);
   const envoy = host.spawn(
     envoyPath(),
-    ["-c", bootstrapPath, "--use-dynamic-base-id", "--concurrency", "2", "--drain-time-s", "5", "--drain-strategy", "immediate", "--log-level", "warning"],
+    ["-c", bootstrapPath, "--use-dynamic-base-id", "--concurrency", String(concurrency), "--drain-time-s", "5", "--drain-strategy", "immediate", "--log-level", "warning"],
     { uid },
   );
   const admin = (path: string): Promise<string> => adminGet(adminSocketPath, path);

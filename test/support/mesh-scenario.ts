@@ -186,6 +186,8 @@ export interface MeshScenario {
 }
 
 export interface MeshScenarioOptions {
+  /** Workers of each Envoy. With one, the connection that is open is the one that is used. */
+  readonly concurrency?: number;
   readonly alter?: (resource: TranslatedResource) => TranslatedResource;
   /** Services beside the usual ones. */
   readonly services?: readonly ServiceOptions[];
