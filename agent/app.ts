@@ -232,7 +232,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
       hostId,
       socketPath: join(runDir, "xds.sock"),
       ...(proxyUser === undefined ? {} : { socketGroup: proxyUser.gid }),
-      policy: { inboundPort: config.ports.inbound, outboundRange: config.ports.outboundRange, registry: PROTO_REGISTRY },
+      policy: { inboundPort: config.ports.inbound, outboundRange: config.ports.outboundRange, trustedRoots: config.envoy.trustedRoots, registry: PROTO_REGISTRY },
       secrets: secrets(),
       lastKnownGood,
       stored,

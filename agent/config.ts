@@ -26,6 +26,8 @@ export const AGENT_DEFAULTS = {
   readinessPort: 15_021,
   dnsPort: 15_053,
   outboundRange: [15_100, 15_199],
+  /** Nothing else that a control plane names is opened. */
+  trustedRoots: ["/etc/ironmesh/ca-certificates"],
   heartbeatSeconds: 5,
   execProbeUser: "nobody",
 } as const;
@@ -98,6 +100,7 @@ const schema = z.strictObject({
       concurrency: z.number().int().min(1).max(256).optional().describe("Worker threads. Default: one per CPU, two at least."),
       maxConnections: z.number().int().min(1).default(AGENT_DEFAULTS.envoyMaxConnections).describe("Above this many connections from clients, new ones are refused."),
       drainSeconds: z.number().min(0).max(3_600).default(AGENT_DEFAULTS.drainSeconds).describe("How long a stopping Envoy may finish what it is doing."),
+      trustedRoots: z.array(absolutePath).default([...AGENT_DEFAULTS.trustedRoots]).describe("Files of roots, and folders of such files, that `caCertificates` of a DestinationRule may name. Envoy's user must be able to read them. The system's public roots always are."),
       logLevel: z.enum(["trace", "debug", "info", "warning", "error", "critical", "off"]).default("warning").describe("How much Envoy itself logs."),
     })
     .prefault({})

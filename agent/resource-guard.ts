@@ -1,3 +1,5 @@
+import { normalize } from "node:path";
+
 import { fromBinary } from "@bufbuild/protobuf";
 import type { Registry } from "@bufbuild/protobuf";
 
@@ -10,6 +12,8 @@ export interface GuardPolicy {
   readonly inboundPort: number;
   /** First and last of the loopback ports of outbound listeners. */
   readonly outboundRange: readonly [number, number];
+  /** Files of roots that Envoy may trust besides the public ones, and folders of such files. */
+  readonly trustedRoots: readonly string[];
   /** Every message type that the agent can look into. */
   readonly registry: Registry;
 }
@@ -27,7 +31,7 @@ export const RELAYED_TYPES: readonly string[] = [
   TYPE_URLS.extensionConfig,
 ];
 
-/** Public roots, the same file that every program of the host reads. No other file may be named. */
+/** Public roots, the same file that every program of the host reads. */
 const PUBLIC_ROOTS = new Set(["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"]);
 const LOOPBACK = new Set(["127.0.0.1", "::1"]);
 const MAX_DEPTH = 64;
@@ -76,11 +80,11 @@ function inspect(value: unknown, policy: GuardPolicy, depth: number): string | u
 
 /** By message type, wherever it stands in a resource. */
 const RULES: Readonly<Record<string, (fields: Fields, policy: GuardPolicy) => string | undefined>> = {
-  "envoy.config.core.v3.DataSource"({ specifier }) {
+  "envoy.config.core.v3.DataSource"({ specifier }, { trustedRoots }) {
     const { case: kind, value } = specifier as { case?: string; value?: unknown };
     if (kind === "environmentVariable") return "it reads an environment variable";
-    if (kind === "filename" && !PUBLIC_ROOTS.has(String(value))) return `it reads the file ${String(value)}`;
-    return undefined;
+    if (kind !== "filename" || isTrustedRoot(String(value), trustedRoots)) return undefined;
+    return `it reads the file ${String(value)}, which envoy.trustedRoots of this agent does not name`;
   },
   "envoy.config.core.v3.WatchedDirectory": () => "it watches a directory",
   "envoy.config.core.v3.PathConfigSource": () => "it reads its configuration from a file",
@@ -96,6 +100,12 @@ const RULES: Readonly<Record<string, (fields: Fields, policy: GuardPolicy) => st
   "envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys": () => "it brings session ticket keys",
   "envoy.config.listener.v3.Listener": refuseListener,
 };
+
+/** As written: what has to be resolved first, such as `..`, is another path. */
+function isTrustedRoot(path: string, trustedRoots: readonly string[]): boolean {
+  if (PUBLIC_ROOTS.has(path)) return true;
+  return path === normalize(path) && trustedRoots.some((root) => path === root || path.startsWith(root.endsWith("/") ? root : `${root}/`));
+}
 
 function refuseListener(fields: Fields, policy: GuardPolicy): string | undefined {
   const additional = fields["additionalAddresses"] as readonly { readonly address?: unknown }[];

@@ -28,6 +28,8 @@ export interface LiveMeshOptions {
   readonly yaml: string;
   /** How long Envoy may finish what it does; 1 unless told. */
   readonly drainSeconds?: number;
+  /** Roots that the hosts' Envoys may trust; the agent's default unless told. */
+  readonly trustedRoots?: readonly string[];
   /** Hosts beside the mesh, and what is made of them and the control plane's host before it starts: its registries. */
   readonly beside?: {
     readonly hosts: readonly string[];
@@ -91,7 +93,7 @@ export async function startLiveMesh(options: LiveMeshOptions): Promise<LiveMesh>
   }
 }
 
-async function start({ hosts: workloads, yaml, drainSeconds = 1, beside }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
+async function start({ hosts: workloads, yaml, drainSeconds = 1, trustedRoots, beside }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
   const folder = await mkdtemp(join(tmpdir(), "ironmesh-live-"));
   tasks.defer(() => rm(folder, { recursive: true, force: true }));
   await chmod(folder, 0o755);
@@ -112,7 +114,7 @@ async function start({ hosts: workloads, yaml, drainSeconds = 1, beside }: LiveM
   const hosts: Record<string, LiveHost> = {};
   for (const name of names) {
     const host = lab.hosts[name] as LabHost;
-    hosts[name] = await prepareHost({ host, folder: join(folder, name), workloads: workloads[name] ?? [], controlAddress: control.addresses.v4, apiSocket, drainSeconds });
+    hosts[name] = await prepareHost({ host, folder: join(folder, name), workloads: workloads[name] ?? [], controlAddress: control.addresses.v4, apiSocket, drainSeconds, ...(trustedRoots === undefined ? {} : { trustedRoots }) });
   }
   return {
     hosts,
@@ -143,9 +145,10 @@ interface HostPreparation {
   readonly controlAddress: string;
   readonly apiSocket: string;
   readonly drainSeconds: number;
+  readonly trustedRoots?: readonly string[];
 }
 
-async function prepareHost({ host, folder, workloads, controlAddress, apiSocket, drainSeconds }: HostPreparation): Promise<LiveHost> {
+async function prepareHost({ host, folder, workloads, controlAddress, apiSocket, drainSeconds, trustedRoots }: HostPreparation): Promise<LiveHost> {
   await mkdir(folder);
   for (const { name, uid, http } of workloads) {
     if (http === undefined) continue;
@@ -169,7 +172,7 @@ async function prepareHost({ host, folder, workloads, controlAddress, apiSocket,
     runDir: join(folder, "run"),
     addresses: [host.addresses.v4],
     workloads: workloads.map(({ name, group, uid }) => ({ name, group, bind: { uid } })),
-    envoy: { path: envoyPath(), user: LIVE_PROXY_UID, concurrency: 1, drainSeconds },
+    envoy: { path: envoyPath(), user: LIVE_PROXY_UID, concurrency: 1, drainSeconds, ...(trustedRoots === undefined ? {} : { trustedRoots }) },
     dns: { mode: "off" },
   };
   await writeFile(configPath, stringify(config));

@@ -14,7 +14,7 @@ import { PROTO_REGISTRY } from "../../../proto/registry.ts";
 import { createResource } from "../../../xds/resource.ts";
 import { TYPE_URLS } from "../../../xds/type-urls.ts";
 
-const policy = { inboundPort: 15_006, outboundRange: [15_100, 15_199], registry: PROTO_REGISTRY } as const;
+const policy = { inboundPort: 15_006, outboundRange: [15_100, 15_199], trustedRoots: ["/etc/ironmesh/ca-certificates", "/opt/payments/root.pem"], registry: PROTO_REGISTRY } as const;
 
 function judge<Desc extends DescMessage>(schema: Desc, init: MessageInitShape<Desc>, typeUrl = `type.googleapis.com/${schema.typeName}`): string | undefined {
   return refuseResource(createResource(typeUrl, "it", toBinary(schema, create(schema, init))), policy);
@@ -46,6 +46,13 @@ describe("what the relay refuses", () => {
     assert.equal(rootsFile("/etc/ssl/certs/ca-certificates.crt"), undefined);
     assert.match(rootsFile("/var/lib/ironmesh/host.json") ?? "", /reads the file/);
     assert.match(rootsFile("/etc/ssl/certs/../../shadow") ?? "", /reads the file/);
+  });
+
+  it("lets it read roots that the host names, by file or folder, and nothing that only begins like them", () => {
+    for (const path of ["/etc/ironmesh/ca-certificates/payments.pem", "/etc/ironmesh/ca-certificates/a/b.pem", "/opt/payments/root.pem"]) assert.equal(rootsFile(path), undefined, path);
+    for (const path of ["/etc/ironmesh/ca-certificates/../agent.yaml", "/etc/ironmesh/ca-certificates-old/x.pem", "/opt/payments/root.pem.key", "/etc/ironmesh//ca-certificates/x", "/etc/ironmesh/ca-certificates/./x"]) {
+      assert.match(rootsFile(path) ?? "", /envoy\.trustedRoots of this agent does not name/, path);
+    }
   });
 
   it("refuses keys that were not made on this host, alone or inside of something", () => {

@@ -47,7 +47,7 @@ describe("the relay between control plane and Envoy, in a large mesh", function 
           client: tasks.own(connectGrpc({ target: server.address })),
           hostId: "h1",
           socketPath,
-          policy: { inboundPort: 15_006, outboundRange: [15_100, 15_199], registry: PROTO_REGISTRY },
+          policy: { inboundPort: 15_006, outboundRange: [15_100, 15_199], trustedRoots: [], registry: PROTO_REGISTRY },
           secrets: [],
           lastKnownGood: await openLastKnownGood(folder, silentLogger),
           stored: await (await openLastKnownGood(folder, silentLogger)).load(),
