@@ -7,6 +7,7 @@ import type { Registry } from "../../discovery/registry/registry.ts";
 import { ConsulAgent } from "../support/consul-agent.ts";
 import { FAST, instancesOf, registration, startedRegistry } from "../support/consul-reading.ts";
 import { consulPath } from "../support/consul.ts";
+import { startCuttableRelay } from "../support/cuttable-relay.ts";
 import { createTestAuthority } from "../support/test-authority.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
@@ -112,6 +113,22 @@ const path = consulPath() ?? "";
     await consul.register(registration("web", { id: "1", port: 80, isHealthy: true }));
     const registry = await reading(`unix://${socket}`);
     await waitUntil(() => sizeOf(registry, "web") === 1, { what: "the instance" });
+  });
+
+  it("goes on with another address when the one that it asks goes away", async () => {
+    const consul = await agent({});
+    await consul.register(registration("web", { id: "1", port: 80, isHealthy: true }));
+    const way = await startCuttableRelay(consul.httpPort);
+    try {
+      const registry = await reading(`http://127.0.0.1:${way.port}`, { otherAddresses: [consul.address] });
+      await waitUntil(() => sizeOf(registry, "web") === 1, { what: "the instance" });
+      assert.equal(registry.status().lastError, undefined);
+      way.cut();
+      await consul.register(registration("web", { id: "2", port: 80, isHealthy: true }));
+      await waitUntil(() => sizeOf(registry, "web") === 2 && registry.status().lastError === undefined, { what: "what was registered since" });
+    } finally {
+      await way.close();
+    }
   });
 
   it("reads out of the agent's cache", async () => {
