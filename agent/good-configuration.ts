@@ -26,12 +26,15 @@ export interface GoodConfigurationOptions {
 
 /** Envoy must have served this long with a configuration before it counts as good. */
 const SETTLED_MS = 2_000;
-const SAVE_EVERY_MS = 10_000;
+/** A small configuration is on disk soon, so that a new agent knows what the last one knew; a large one is not written all the time. */
+const LEAST_PAUSE_MS = 2_000;
+const LONGEST_PAUSE_MS = 10_000;
+const WRITTEN_BYTES_PER_MS = 100;
 const LOOK_EVERY_MS = 500;
 
 /**
- * Saves what has been good for a while; at most once in ten seconds, and
- * nothing while nothing changes. What Envoy refuses does not keep the rest from
+ * Saves what has been good for a while; at most once in two seconds, or ten
+ * where it is large, and nothing while nothing changes. What Envoy refuses does not keep the rest from
  * being saved: of that the version is kept that Envoy took last.
  */
 export function keepGoodConfiguration(options: GoodConfigurationOptions): Closable {
@@ -41,6 +44,7 @@ export function keepGoodConfiguration(options: GoodConfigurationOptions): Closab
   let savedStamp = "";
   let goodSince: { readonly stamp: string; readonly atMs: number } | undefined;
   let savedAtMs = Number.NEGATIVE_INFINITY;
+  let pauseMs = LEAST_PAUSE_MS;
   let saving: Promise<void> | undefined;
   let cancel: (() => void) | undefined;
 
@@ -64,10 +68,12 @@ export function keepGoodConfiguration(options: GoodConfigurationOptions): Closab
       return;
     }
     if (goodSince?.stamp !== stamp) goodSince = { stamp, atMs: now };
-    if (saving !== undefined || Math.abs(now - savedAtMs) < SAVE_EVERY_MS) return;
+    if (saving !== undefined || Math.abs(now - savedAtMs) < pauseMs) return;
     // A mesh that changes all the time is saved all the same: Envoy has the newest state at this moment.
-    if (now - goodSince.atMs < SETTLED_MS && Math.abs(now - savedAtMs) < 3 * SAVE_EVERY_MS) return;
+    if (now - goodSince.atMs < SETTLED_MS && Math.abs(now - savedAtMs) < 3 * LONGEST_PAUSE_MS) return;
     savedAtMs = now;
+    const bytes = accepted.values().reduce((sum, resource) => sum + resource.bytes.length, 0);
+    pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(LEAST_PAUSE_MS, bytes / WRITTEN_BYTES_PER_MS));
     saving = lastKnownGood.save(accepted.values(), now).then(
       () => {
         savedStamp = stamp;
