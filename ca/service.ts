@@ -89,6 +89,8 @@ export interface CertificateAuthority extends Closable {
   noteUnverified(peer: UnverifiedPeer): Promise<void>;
   /** What the caller may be, for streams and registrations. */
   authorize(caller: HostCaller): Promise<HostGrant>;
+  /** The same for one who was let in before. What ends then is nobody's attempt, as when a host has renewed its certificate: it is not noted. */
+  recheck(caller: HostCaller): Promise<void>;
   createToken(request: TokenRequest): Promise<CreatedToken>;
   /** A new key and certificate at each call. */
   controlPlaneCertificate(): Promise<ControlPlaneCertificate>;
@@ -230,6 +232,7 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
       await noteCaller(remoteAddress, facts, caError("MESH_CALLER_NOT_VERIFIED", `the client certificate does not verify: ${failure}`));
     },
 
+    recheck: async (caller) => void (await authorizeHost(store, caller)),
     authorize: (caller) => orTurnAway(caller.address, { hostId: foreignText(caller.hostId) }, async () => (await authorizeHost(store, caller)).record),
 
     async createToken(request) {

@@ -87,8 +87,16 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
     }
   };
   const authorizePeer = async (peer: Peer): Promise<void> => authorize(await identify(peer));
+  const recheck = async ({ caller, end }: HostStream): Promise<void> => {
+    try {
+      await authority.recheck(caller);
+    } catch (failure) {
+      const status = refusalStatus(failure);
+      end(status instanceof Error ? status : new Error(String(status)));
+    }
+  };
   grants.subscribe((hostId) => {
-    for (const { caller, end } of streams.values()) if (caller.hostId === hostId) authorize(caller).catch(end);
+    for (const stream of streams.values()) if (stream.caller.hostId === hostId) void recheck(stream);
   });
   const delta = createDeltaServer({
     async onOpen(peer, _node, { id, end, signal }) {

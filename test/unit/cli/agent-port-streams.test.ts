@@ -150,6 +150,23 @@ describe("streams of the agents' port", () => {
     assert.equal(port.streams().length, 1);
   });
 
+  it("takes the end of a stream at a renewal for nobody's attempt", async () => {
+    const host = await enrolHost(ca.ca, ["shop/web"]);
+    let identity = identityOf(host.certificate, host.key);
+    const own = client(() => identity);
+    const agent = startStream(own);
+    await report(own);
+    await waitUntil(() => isSynced(agent), { what: "its stream" });
+    const key = newKey();
+    const { certificateChain } = await agentService(own).renewHost(key.csr);
+    identity = identityOf({ chain: certificateChain }, key);
+    own.reconnect();
+    await report(own);
+    await waitUntil(() => errorsOf(agent).length === 1 && isSynced(agent), { what: "its stream under the new key" });
+    const { entries } = await ca.ca.journal(100);
+    assert.deepEqual(entries.filter(({ type }) => type === "caller-refused"), []);
+  });
+
   it("lets an agent come back that names more than an ordinary message has room for", async () => {
     const host = await enrolHost(ca.ca, ["shop/web"]);
     const own = client(() => identityOf(host.certificate, host.key));
