@@ -72,31 +72,18 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
     else rejections.set(hostId, refused);
   };
 
-  const identify = async (peer: Peer): Promise<HostCaller> => {
+  const orRefuse = async <T>(answer: Promise<T>): Promise<T> => {
     try {
-      return await authority.identify(peer);
+      return await answer;
     } catch (failure) {
       throw refusalStatus(failure);
     }
   };
-  const authorize = async (caller: HostCaller): Promise<void> => {
-    try {
-      await authority.authorize(caller);
-    } catch (failure) {
-      throw refusalStatus(failure);
-    }
-  };
+  const identify = (peer: Peer): Promise<HostCaller> => orRefuse(authority.identify(peer));
+  const authorize = async (caller: HostCaller): Promise<void> => void (await orRefuse(authority.authorize(caller)));
   const authorizePeer = async (peer: Peer): Promise<void> => authorize(await identify(peer));
-  const recheck = async ({ caller, end }: HostStream): Promise<void> => {
-    try {
-      await authority.recheck(caller);
-    } catch (failure) {
-      const status = refusalStatus(failure);
-      end(status instanceof Error ? status : new Error(String(status)));
-    }
-  };
   grants.subscribe((hostId) => {
-    for (const stream of streams.values()) if (stream.caller.hostId === hostId) void recheck(stream);
+    for (const { caller, end } of streams.values()) if (caller.hostId === hostId) orRefuse(authority.recheck(caller)).catch(end);
   });
   const delta = createDeltaServer({
     async onOpen(peer, _node, { id, end, signal }) {
