@@ -1,10 +1,10 @@
 /**
- * npm test [-- SUITE… --grep TEXT]: runs the suites in order and closes with one
- * line, `N passed, N failed`. The exit code is 0 only when tests ran and none failed.
+ * npm test [-- SUITE… --grep TEXT]: runs the suites in order and closes with a
+ * line for each test that failed, and one line, `N passed, N failed`. The exit code is 0 only when tests ran and none failed.
  */
 import { parseArgs } from "node:util";
 import { endWithParent } from "./support/private-namespace.ts";
-import { runSuite, suiteFiles, type SuiteCounts } from "./support/run-suite.ts";
+import { runSuite, suiteFiles, type SuiteCounts, type SuiteReport } from "./support/run-suite.ts";
 import { SUITES, type Suite } from "./suites.ts";
 
 interface Wanted {
@@ -22,14 +22,15 @@ function parseCommandLine(args: string[]): Wanted {
   return { suites: named.length === 0 ? SUITES : named, grep: values.grep ?? "" };
 }
 
-function sum(all: readonly SuiteCounts[]): SuiteCounts {
+function sum(all: readonly SuiteReport[]): SuiteReport {
   return all.reduce(
     (total, each) => ({
       passed: total.passed + each.passed,
       failed: total.failed + each.failed,
       skipped: total.skipped + each.skipped,
+      failures: [...total.failures, ...each.failures],
     }),
-    { passed: 0, failed: 0, skipped: 0 },
+    { passed: 0, failed: 0, skipped: 0, failures: [] },
   );
 }
 
@@ -38,15 +39,13 @@ function closingLine({ passed, failed, skipped }: SuiteCounts): string {
 }
 
 /** A suite with files in which no test ran proves nothing: it fails, unless a filter left none. */
-function withEmptinessJudged(counts: SuiteCounts, grep: string): SuiteCounts {
-  const ran = counts.passed + counts.failed + counts.skipped;
-  if (ran > 0 || grep !== "") return counts;
-  console.error("  no test ran");
-  return { ...counts, failed: 1 };
+function withEmptinessJudged(report: SuiteReport, grep: string): SuiteReport {
+  const ran = report.passed + report.failed + report.skipped;
+  return ran > 0 || grep !== "" ? report : { ...report, failed: 1, failures: ["no test ran"] };
 }
 
-async function runAll({ suites, grep }: Wanted): Promise<SuiteCounts> {
-  const all: SuiteCounts[] = [];
+async function runAll({ suites, grep }: Wanted): Promise<SuiteReport> {
+  const all: SuiteReport[] = [];
   for (const suite of suites) {
     const files = suiteFiles(suite);
     if (files.length === 0) {
@@ -56,9 +55,9 @@ async function runAll({ suites, grep }: Wanted): Promise<SuiteCounts> {
     console.log(`\n── ${suite.name} (${files.length} files)`);
     await suite.prepare?.();
     const startedAt = performance.now();
-    const counts = withEmptinessJudged(await runSuite(suite, files, { grep }), grep);
+    const { failures, ...counts } = withEmptinessJudged(await runSuite(suite, files, { grep }), grep);
     console.log(`── ${suite.name}: ${closingLine(counts)} (${((performance.now() - startedAt) / 1000).toFixed(1)} s)`);
-    all.push(counts);
+    all.push({ ...counts, failures: failures.map((failure) => `${suite.name}: ${failure}`) });
   }
   return sum(all);
 }
@@ -67,7 +66,9 @@ endWithParent();
 try {
   const total = await runAll(parseCommandLine(process.argv.slice(2)));
   if (total.passed + total.failed === 0) console.error("\nno test ran at all: that is a failure");
-  console.log(`\n${closingLine(total)}`);
+  console.log("");
+  for (const failure of total.failures) console.log(`✘ ${failure}`);
+  console.log(closingLine(total));
   process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);

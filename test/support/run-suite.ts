@@ -12,6 +12,12 @@ export interface SuiteCounts {
   readonly skipped: number;
 }
 
+/** How a suite ended. */
+export interface SuiteReport extends SuiteCounts {
+  /** What failed, a line each: the test's whole title, and the first line of why. */
+  readonly failures: readonly string[];
+}
+
 export interface RunSuiteOptions {
   /** mocha's filter by title; all tests where it is absent or empty. */
   readonly grep?: string;
@@ -30,7 +36,7 @@ export function suiteFiles(suite: Suite): readonly string[] {
  * Runs one suite in a process of its own and counts. A process that crashes, is
  * killed, or leaves something open adds one failure to what it counted.
  */
-export async function runSuite(suite: Suite, files: readonly string[], options: RunSuiteOptions = {}): Promise<SuiteCounts> {
+export async function runSuite(suite: Suite, files: readonly string[], options: RunSuiteOptions = {}): Promise<SuiteReport> {
   const { grep = "", isSilent = false } = options;
   const output = isSilent ? "ignore" : "inherit";
   const stdio: StdioOptions = ["ignore", output, output, "pipe"];
@@ -45,22 +51,21 @@ export async function runSuite(suite: Suite, files: readonly string[], options: 
   const end = suite.isPrivate
     ? await runInPrivateNamespace(process.execPath, args, { cwd: root, stdio, onStart: listen })
     : await runPlainly(args, stdio, listen);
-  const { counts, problem } = judgeProcess(end, reported);
-  if (problem !== undefined && !isSilent) console.error(`  ${suite.name}: ${problem}`);
-  return counts;
+  return judgeProcess(end, reported);
 }
 
-/** The counts that a process reported, with one failure more, and why, where it did not end as they say. */
-export function judgeProcess(end: CommandEnd, reported: string): { readonly counts: SuiteCounts; readonly problem?: string } {
-  const counts = readCounts(reported);
-  if (counts !== undefined && (end.code === 0 || (end.code === 1 && counts.failed > 0))) return { counts };
-  const { passed, failed, skipped } = counts ?? { passed: 0, failed: 0, skipped: 0 };
-  return { counts: { passed, failed: failed + 1, skipped }, problem: `its process ended badly (${end.signal ?? `exit code ${end.code}`})` };
+/** What a process reported, with one failure more where it did not end as it says there. */
+export function judgeProcess(end: CommandEnd, reported: string): SuiteReport {
+  const report = readReport(reported);
+  if (report !== undefined && (end.code === 0 || (end.code === 1 && report.failed > 0))) return report;
+  const { passed, failed, skipped, failures } = report ?? { passed: 0, failed: 0, skipped: 0, failures: [] };
+  const problem = `its process ended badly (${end.signal ?? `exit code ${end.code}`})`;
+  return { passed, failed: failed + 1, skipped, failures: [...failures, problem] };
 }
 
-function readCounts(reported: string): SuiteCounts | undefined {
+function readReport(reported: string): SuiteReport | undefined {
   // Our own process wrote it, in one line.
-  return reported === "" ? undefined : (JSON.parse(reported) as SuiteCounts);
+  return reported === "" ? undefined : (JSON.parse(reported) as SuiteReport);
 }
 
 function runPlainly(args: readonly string[], stdio: StdioOptions, onStart: (child: ChildProcess) => void): Promise<CommandEnd> {

@@ -1,13 +1,13 @@
 /**
  * node suite-process.ts TIMEOUT_MS REPORTER GREP FILE…: runs test files under
- * mocha and writes the counts as JSON to descriptor 3. The counts, not the exit
- * code, tell the caller how it went; without them the process has crashed.
+ * mocha and writes a SuiteReport as JSON to descriptor 3. The report, not the exit
+ * code, tells the caller how it went; without one the process has crashed.
  */
 import { writeSync } from "node:fs";
 import Mocha from "mocha";
-import type { SuiteCounts } from "./run-suite.ts";
+import type { SuiteReport } from "./run-suite.ts";
 
-const COUNTS_DESCRIPTOR = 3;
+const REPORT_DESCRIPTOR = 3;
 const OPEN_HANDLES_GRACE_MS = 10_000;
 
 const [timeoutMs, reporter, grep, ...files] = process.argv.slice(2);
@@ -25,15 +25,20 @@ process.on("unhandledRejection", (reason) => {
   throw reason;
 });
 
-const runner = mocha.run((failures) => {
+const failures: string[] = [];
+const runner = mocha.run((failed) => {
   const { passes = 0, pending = 0 } = runner.stats ?? {};
-  report({ passed: passes, failed: failures, skipped: pending });
-  process.exitCode = failures === 0 ? 0 : 1;
+  report({ passed: passes, failed, skipped: pending, failures });
+  process.exitCode = failed === 0 ? 0 : 1;
   failOnOpenHandles();
 });
+runner.on("fail", (test, error: unknown) => {
+  const [reason = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
+  failures.push(`${test.fullTitle()}: ${reason}`);
+});
 
-function report(counts: SuiteCounts): void {
-  writeSync(COUNTS_DESCRIPTOR, `${JSON.stringify(counts)}\n`);
+function report(ended: SuiteReport): void {
+  writeSync(REPORT_DESCRIPTOR, `${JSON.stringify(ended)}\n`);
 }
 
 /** What a test leaves open has no owner: that is a failure, not something to wait for. */
