@@ -5,11 +5,11 @@ import { messageOf } from "../base/coded-error.ts";
 import { formatIssue } from "../base/issue.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Closable } from "../base/task-group.ts";
-import { applyCapture, applyCaptureWithConfirm, recoverCapture, revertCapture, verifyCapture } from "./interception/apply.ts";
+import { applyCapture, applyCaptureWithConfirm, readCaptureStatus, recoverCapture, revertCapture, verifyCapture } from "./interception/apply.ts";
 import type { CaptureTarget } from "./interception/apply.ts";
 import { keepBootGuard } from "./interception/boot-guard.ts";
 import type { CaptureSpec } from "./interception/capture-spec.ts";
-import { planCapture } from "./interception/plan.ts";
+import { planCapture, withoutNameQueries } from "./interception/plan.ts";
 import type { CapturePlan } from "./interception/plan.ts";
 
 export interface CaptureControlOptions {
@@ -61,7 +61,6 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
   const { target, wanted, confirm, drainMs, clock, logger, onChange } = options;
   let status: CaptureStatus = { state: "waiting", detail: "", uncaptured: [] };
   let applied: { readonly plan: CapturePlan; readonly stamp: string } | undefined;
-  let inForce: CaptureSpec | undefined;
   let refused: CapturePlan | undefined;
   let isClosed = false;
   let isRecovered = false;
@@ -107,7 +106,6 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
     const isSame = applied !== undefined && isDeepStrictEqual(applied.plan, plan.value);
     if (isSame && applied?.stamp === want.stamp) {
       if (looks % VERIFY_EVERY_LOOKS === 0 || status.state !== "active") await mend(plan.value);
-      inForce = want.spec;
       enter("active");
       return;
     }
@@ -124,7 +122,6 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
     await keepBootGuard(target, plan.value);
     refused = undefined;
     applied = { plan: plan.value, stamp: want.stamp };
-    inForce = want.spec;
     logger.info({ outbound: want.spec.outbound.map(({ workload }) => workload), inbound: want.spec.inbound.map(({ port }) => port), backend: target.backend }, "capture rules are in force");
     enter("active");
   };
@@ -173,9 +170,11 @@ export function startCaptureControl(options: CaptureControlOptions): CaptureCont
     poke: look,
     async releaseNames() {
       await stop();
-      if (inForce?.dns?.capture !== true || status.state !== "active") return;
-      const plan = planCapture({ ...inForce, dns: { ...inForce.dns, capture: false } });
-      if (plan.ok) await applyCapture(target, plan.value);
+      // Also the rules of an agent before us, that this one did not come to.
+      const record = await readCaptureStatus(target);
+      if (record?.capture !== "active") return;
+      const plan = withoutNameQueries(record.plan);
+      if (!isDeepStrictEqual(plan, record.plan)) await applyCapture(target, plan);
     },
     async remove() {
       await stop();

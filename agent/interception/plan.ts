@@ -54,6 +54,12 @@ export const EMPTY_PLAN: CapturePlan = {
   loopbackAddresses: [],
 };
 
+/** The same, except that name queries of workloads go where they were sent. */
+export function withoutNameQueries(plan: CapturePlan): CapturePlan {
+  const outbound = plan.capture.outbound.filter(({ match, verdict }) => verdict.kind !== "redirect" || match.destinationPorts?.join() !== String(DNS_PORT));
+  return { ...plan, capture: { ...plan.capture, dns_zone: [], outbound } };
+}
+
 function preroutingRules(spec: CaptureSpec): Rule[] {
   if (spec.inbound.length === 0) return [];
   return [

@@ -76,16 +76,18 @@ describe("keeping the capture rules as they are wanted", () => {
   });
 
   it("gives name queries back at its end, and nothing else", async () => {
-    const start = async (dns: NonNullable<CaptureSpec["dns"]>): Promise<CaptureControl> => {
-      const started = startCaptureControl({
+    const open = (dns?: CaptureSpec["dns"]): CaptureControl =>
+      startCaptureControl({
         target,
-        wanted: () => Promise.resolve({ spec: { ...SPEC, dns }, stamp: "same", uncaptured: [] }),
+        wanted: () => Promise.resolve(dns === undefined ? undefined : { spec: { ...SPEC, dns }, stamp: "same", uncaptured: [] }),
         confirm: () => Promise.resolve(true),
         drainMs: 0,
         clock: systemClock,
         logger: silentLogger,
         onChange: () => undefined,
       });
+    const start = async (dns: CaptureSpec["dns"]): Promise<CaptureControl> => {
+      const started = open(dns);
       await waitUntil(() => started.status().state === "active" && started.status().detail === "", { what: "the rules" });
       return started;
     };
@@ -102,6 +104,11 @@ describe("keeping the capture rules as they are wanted", () => {
     // The next agent captures them again.
     control = await start({ port: 15_053, capture: true });
     await waitUntil(async () => (await planOf())?.capture.dns_zone.length === 2, { what: "the rules for names" });
+    await control.close();
+    // And one that ends before its Envoy serves gives back what that one left.
+    control = open();
+    await control.releaseNames();
+    assert.deepEqual((await planOf())?.capture, after?.capture);
   });
 
   it("does not take a record for rules: what a reboot took away is waited for until Envoy serves", async () => {
