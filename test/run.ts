@@ -2,6 +2,7 @@
  * npm test [-- SUITE… --grep TEXT]: runs the suites in order and closes with a
  * line for each test that failed, and one line, `N passed, N failed`. The exit code is 0 only when tests ran and none failed.
  */
+import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
 import { endWithParent } from "./support/private-namespace.ts";
 import { runSuite, suiteFiles, type SuiteCounts, type SuiteReport } from "./support/run-suite.ts";
@@ -62,7 +63,11 @@ async function runAll({ suites, grep }: Wanted): Promise<SuiteReport> {
   return sum(all);
 }
 
+/** Tests make sockets in temporary folders of theirs, and the path of a socket has at most 107 bytes. */
+const LONGEST_TEMPORARY_FOLDER = 32;
+
 endWithParent();
+if (tmpdir().length > LONGEST_TEMPORARY_FOLDER) process.env["TMPDIR"] = "/tmp";
 try {
   const total = await runAll(parseCommandLine(process.argv.slice(2)));
   if (total.passed + total.failed === 0) console.error("\nno test ran at all: that is a failure");

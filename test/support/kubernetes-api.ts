@@ -147,7 +147,10 @@ export class KubernetesApi {
   /** Has etcd forget what was before now, as Kubernetes does every five minutes. */
   async compact(): Promise<void> {
     const { header } = (await this.#askEtcd("range", { key: "AA==" })) as { readonly header: { readonly revision: string } };
-    await this.#askEtcd("compaction", { revision: header.revision, physical: true });
+    await this.#askEtcd("compaction", { revision: header.revision, physical: true }).catch((failure: Error) => {
+      // Nothing was written since the last time.
+      if (!failure.message.includes("required revision has been compacted")) throw failure;
+    });
   }
 
   /** Writes objects past the API server, at most 128 at once: for tens of thousands. */

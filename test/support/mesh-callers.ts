@@ -22,46 +22,31 @@ export async function callersInParallel(mesh: MeshScenario, family: Family): Pro
   return { web, api };
 }
 
-type Line = Readonly<Record<string, unknown>>;
-
-/** Lines of a log by an address in them, in their order. */
-function byAddress(lines: readonly Line[], field: string): Map<string, Line[]> {
-  return Map.groupBy(lines, (line) => String(line[field]));
-}
-
-const DB_CLUSTER = "outbound|5432||db.default.svc.mesh.internal";
+/** What each workload says on a TCP connection, and nobody else: the proxies log how long it was. */
+const SAYS = { web: "this is web", api: "and this is api" } as const;
 
 /**
- * As `callersInParallel`, for TCP, which tells the application nothing: each
- * connection is found in the logs of both proxies by the address that the
- * caller's proxy had in it.
+ * As `callersInParallel`, for TCP, which tells the application nothing: what the
+ * server's proxy logged is told apart by how many bytes the caller said. (Its
+ * address would not do: where connections of one source port to two ports are
+ * captured, the kernel gives one of them another source port.)
  */
 export async function tcpCallersInParallel(mesh: MeshScenario, family: Family): Promise<Record<"web" | "api", string[]>> {
-  const linesOfDb = (): Line[] => mesh.proxies.a.accessLog().filter((line) => line["upstream_cluster"] === DB_CLUSTER);
-  const before = linesOfDb().length;
   const many = { host: ofFamily(VIP.db, family), port: 5432, requests: 60, parallel: 12 } as const;
-  const answers = (await Promise.all((["web", "api"] as const).map((workload) => mesh.tcpMany(mesh.hosts.a, { ...many, uid: UID[workload] })))).flat();
-  const failed = answers.filter(({ received }) => received !== "db says hello\nping\n");
-  if (failed.length > 0) throw new Error(`${failed.length} connections failed: ${JSON.stringify(failed[0])}`);
-
-  const pairs = await waitUntil(() => {
-    // Only of this service: to another one's port the same local port may be in use at the same time.
-    const servers = byAddress(mesh.proxies.b.accessLog().filter((line) => line["filter_chain"] === "db|5432|mtls"), "downstream_remote_address");
-    const ofDb = linesOfDb();
-    const callers = byAddress(ofDb, "upstream_local_address");
-    // Lines come late: those of connections before these may be among them, and are judged too.
-    const connections = ofDb.slice(before).map((line) => {
-      const address = String(line["upstream_local_address"]);
-      // A port that was used again: one connection after the other, in both logs.
-      const turn = callers.get(address)?.indexOf(line) ?? -1;
-      return { workload: line["workload"], line, seenAs: servers.get(address)?.[turn]?.["downstream_peer_identity"] };
-    });
-    const alone = connections.find(({ seenAs }) => seenAs === undefined);
-    if (connections.length < answers.length || alone !== undefined) {
-      throw new Error(`${connections.length} of ${answers.length} connections; without its other half: ${JSON.stringify(alone?.line)}, ${JSON.stringify(servers.get(String(alone?.line["upstream_local_address"])))}`);
-    }
-    return connections;
-  }, { what: "both logs to have every connection" });
-  const seenAs = (workload: string): string[] => [...new Set(pairs.filter((pair) => pair.workload === `default/${workload}`).map((pair) => String(pair.seenAs)))].sort();
-  return { web: seenAs("web"), api: seenAs("api") };
+  const callersOf = (workload: "web" | "api"): string[] =>
+    mesh.proxies.b
+      .accessLog()
+      .filter((line) => line["filter_chain"] === "db|5432|mtls" && line["bytes_received"] === SAYS[workload].length + 1)
+      .map((line) => String(line["downstream_peer_identity"]));
+  const seenAs = async (workload: "web" | "api"): Promise<string[]> => {
+    const before = callersOf(workload).length;
+    const says = SAYS[workload];
+    const answers = await mesh.tcpMany(mesh.hosts.a, { ...many, uid: UID[workload], says });
+    const failed = answers.filter(({ received }) => received !== `db says hello\n${says}\n`);
+    if (failed.length > 0) throw new Error(`${failed.length} connections failed: ${JSON.stringify(failed[0])}`);
+    await waitUntil(() => callersOf(workload).length >= before + answers.length, { what: `the server's proxy to log the ${answers.length} connections of ${workload}` });
+    return [...new Set(callersOf(workload))].sort();
+  };
+  const [web, api] = await Promise.all([seenAs("web"), seenAs("api")]);
+  return { web, api };
 }

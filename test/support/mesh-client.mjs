@@ -1,9 +1,9 @@
 // Calls a service as an application would, and prints what came back as JSON.
 //
-//   node mesh-client.mjs '{"uid", "mode", "host", "port", "authority"?, "path"?, "headers"?, "requests"?, "parallel"?, "tls"?}'
+//   node mesh-client.mjs '{"uid", "mode", "host", "port", "authority"?, "path"?, "headers"?, "requests"?, "parallel"?, "says"?, "tls"?}'
 //
 // mode http1, http2: [{status, headers, body}] for `requests` requests, `parallel` at a time over kept connections
-// mode tcp: {received} or {error}: the server's first line, then the echo of "ping"
+// mode tcp: {received} or {error}: the server's first line, then the echo of what it `says`, which is "ping" where absent
 // mode tcp-many: [{received} or {error}] of `requests` such connections, `parallel` at a time
 // mode names: [names of the server's certificate, or an error's code] of `requests` TLS connections, `parallel` at a time; needs tls
 // mode hold: as tcp, but stays and echoes each line of standard input
@@ -15,7 +15,7 @@ import { connect as connectTcp } from "node:net";
 import { connect as connectTls } from "node:tls";
 
 const options = JSON.parse(process.argv[2] ?? "{}");
-const { uid, mode, host, port, authority = "test", path = "/", headers = {}, requests = 1, parallel = 1, tls, method = "GET" } = options;
+const { uid, mode, host, port, authority = "test", path = "/", headers = {}, requests = 1, parallel = 1, says = "ping", tls, method = "GET" } = options;
 process.setgroups([]);
 process.setgid(uid);
 process.setuid(uid);
@@ -93,8 +93,8 @@ function talk() {
     socket.on("data", (data) => {
       const isGreeting = received === "";
       received += data;
-      if (isGreeting) socket.write("ping\n");
-      else if (received.includes("ping")) finish({ received });
+      if (isGreeting) socket.write(`${says}\n`);
+      else if (received.endsWith(`${says}\n`)) finish({ received });
     });
     socket.on("error", (error) => finish({ error: error.code ?? error.message, received }));
     socket.on("close", () => finish({ error: "ECLOSED", received }));

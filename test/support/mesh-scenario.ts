@@ -148,6 +148,8 @@ export interface MeshCall {
   readonly headers?: Readonly<Record<string, string>>;
   readonly requests?: number;
   readonly parallel?: number;
+  /** What a TCP connection sends, without the end of the line. */
+  readonly says?: string;
   readonly tls?: { readonly cert?: string; readonly key?: string; readonly servername?: string };
 }
 
