@@ -14,6 +14,8 @@ export interface Endpoint {
   readonly workloadName: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly locality: Locality;
+  /** Zones whose callers the source means it for, sorted. Absent: those of any. */
+  readonly zoneHints?: readonly string[];
   readonly network: string;
   readonly weight: number;
   readonly health: Health;

@@ -29,6 +29,8 @@ export interface Workload {
   readonly labels: Readonly<Record<string, string>>;
   readonly serviceAccount: string;
   readonly locality: Locality;
+  /** Zones whose callers its source means it for, sorted. Absent: those of any. */
+  readonly zoneHints?: readonly string[];
   /** Empty: the mesh's own network, reachable directly. */
   readonly network: string;
   /** Relative share of traffic; at least 1. */

@@ -45,7 +45,7 @@ export function renderDescription(view: ServiceDescriptionView): string {
     renderTable(head, facts.filter(([, text]) => text !== "")).trimStart(),
     section("Made of", MEMBERS, members),
     section("Ports", PORTS, ports),
-    section("Endpoints", ENDPOINTS, endpoints),
+    section("Endpoints", endpoints.some(({ zoneHints }) => zoneHints.length > 0) ? HINTED_ENDPOINTS : ENDPOINTS, endpoints),
     section("Configuration in force", CONFIGURATION, configuration),
     section("Registries", REGISTRIES, registries),
     list("Findings", findingsOf(view)),
@@ -78,6 +78,8 @@ const ENDPOINTS: readonly Column<EndpointRow>[] = [
   ["TRAFFIC", ({ getsTraffic }) => (getsTraffic ? "yes" : "no")],
   ["WHY", ({ reason }) => reason],
 ];
+
+const HINTED_ENDPOINTS = ENDPOINTS.toSpliced(-2, 0, ["ZONE HINTS", ({ zoneHints }) => zoneHints.join(",")]);
 
 const CONFIGURATION: readonly Column<Row<"configuration">>[] = [
   ["RESOURCE", ({ resource }) => resource],

@@ -154,6 +154,7 @@ function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView
         meshed: endpoint.meshed,
         identity: endpoint.identity ?? "",
         locality: formatLocality(endpoint.locality),
+        zoneHints: endpoint.zoneHints ?? [],
         registry: endpoint.source.registry,
       })),
     );

@@ -57,6 +57,8 @@ export interface EndpointDescription {
   readonly hostId?: string | undefined;
   readonly source: Source;
   readonly locality: string;
+  /** Zones whose callers its source means it for; empty: those of any. */
+  readonly zoneHints: readonly string[];
   readonly network: string;
   readonly weight: number;
   readonly health: Health;
@@ -113,6 +115,7 @@ function describeEndpoint(verdict: EndpointVerdict): EndpointDescription {
     ...(workload.hostId === undefined ? {} : { hostId: workload.hostId }),
     source: workload.source,
     locality: formatLocality(workload.locality),
+    zoneHints: workload.zoneHints ?? [],
     network: workload.network,
     weight: workload.weight,
     health: endpoint?.health ?? workload.health,

@@ -34,6 +34,8 @@ export interface EndpointView {
   readonly meshed: boolean;
   readonly identity: string;
   readonly locality: string;
+  /** Zones whose callers its registry means it for; empty: those of any. Nothing of the mesh goes by them yet. */
+  readonly zoneHints: readonly string[];
   readonly registry: string;
 }
 

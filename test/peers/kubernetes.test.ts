@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { systemClock } from "../../base/clock.ts";
-import type { EndpointView, RegistryView, ServiceView } from "../../discovery/http/api.ts";
+import type { EndpointView, RegistryView, ServiceDescriptionView, ServiceView } from "../../discovery/http/api.ts";
 import { createKubernetesClient } from "../../discovery/kubernetes/client.ts";
 import { createKubernetesRegistry } from "../../discovery/registry/kubernetes/registry.ts";
 import type { KubernetesRegistryOptions } from "../../discovery/registry/kubernetes/registry.ts";
@@ -202,6 +202,38 @@ const FAST = { resumeMs: 20, gatherMs: 20, backoff: { baseMs: 20, maxMs: 500 } }
       await east.close();
       await west.close();
       await api.remove(...clusterObjects("web", three));
+    }
+  });
+
+  it("shows zone hints and the traffic distribution of services, and follows what changes of them", async () => {
+    const mesh = prepareControlPlane([{ kind: "kubernetes", name: "east", kubeconfig, namespaces: ["default"] }]);
+    const read = async <T>(...args: readonly string[]): Promise<T> => JSON.parse(await mesh.ironmesh(...args, "-o", "json")) as T;
+    const described = () => read<ServiceDescriptionView>("describe", "service", "east-default/web");
+    const hinted = (zoneHints: readonly string[]) => slice("web-a", "web", [{ address: "10.1.0.1", zoneHints }, { address: "10.1.0.2" }]);
+    // What the API server takes, it gives us; more than eight zones are not among that.
+    await assert.rejects(api.apply(hinted(Array.from({ length: 9 }, (_, at) => `eu-${at}`))), /422.*forZones/s);
+    await api.apply(service("web", { trafficDistribution: "PreferClose" }), hinted(["eu-2", "eu-1"]));
+    try {
+      await mesh.start();
+      await waitUntil(async () => (await read<ServiceView[]>("get", "services")).some(({ name }) => name === "web"), { what: "the service" });
+      const [first, second] = (await described()).endpoints;
+      assert.deepEqual([first?.addresses, first?.zoneHints, first?.getsTraffic], [["10.1.0.1"], ["eu-1", "eu-2"], true]);
+      assert.deepEqual([second?.addresses, second?.zoneHints, second?.getsTraffic], [["10.1.0.2"], [], true]);
+      const notes = ["1 of its 2 endpoints is hinted for zones, which callers in the mesh do not keep to yet", "its trafficDistribution PreferClose is for callers in the cluster: those in the mesh do not go by it yet"];
+      assert.deepEqual((await described()).notes, notes);
+      const table = await mesh.ironmesh("describe", "service", "east-default/web");
+      assert.match(table, /ZONE HINTS.*\n.*10\.1\.0\.1:8080 .* eu-1,eu-2 +yes .*\n.*10\.1\.0\.2:8080 .* - +yes /);
+      for (const note of notes) for (const printed of [table, await mesh.ironmesh("get", "services"), await mesh.ironmesh("get", "registries")]) assert.ok(printed.includes(note), printed);
+      assert.deepEqual((await read<EndpointView[]>("get", "endpoints", "east-default/web")).map(({ address, zoneHints }) => [address, zoneHints]), [["10.1.0.1", ["eu-1", "eu-2"]], ["10.1.0.2", []]]);
+      await api.apply(hinted(["eu-3"]));
+      await waitUntil(async () => (await described()).endpoints[0]?.zoneHints.join() === "eu-3", { what: "another zone" });
+      await api.apply(service("web", { trafficDistribution: "PreferSameNode" }), hinted([]));
+      await waitUntil(async () => (await described()).notes.join() === notes[1]?.replace("PreferClose", "PreferSameNode"), { what: "no hint, and another distribution" });
+      await api.apply(service("web"));
+      await waitUntil(async () => (await described()).notes.length === 0, { what: "nothing to say" });
+    } finally {
+      await mesh.close();
+      await api.remove(service("web"), hinted([]));
     }
   });
 

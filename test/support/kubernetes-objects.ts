@@ -77,6 +77,8 @@ export interface SampleEndpoint {
   readonly pod?: { readonly name: string; readonly uid: string; readonly namespace?: string };
   readonly node?: string;
   readonly zone?: string;
+  /** Zones that it is hinted for. */
+  readonly zoneHints?: readonly string[];
   readonly conditions?: { readonly ready?: boolean; readonly serving?: boolean; readonly terminating?: boolean };
 }
 
@@ -92,12 +94,13 @@ export function slice(
     metadata: { name, namespace, labels: { "kubernetes.io/service-name": of } },
     addressType,
     ports: ports.map((port) => ({ protocol: "TCP", ...port })),
-    endpoints: endpoints.map(({ address, pod: target, node: nodeName, zone, conditions = { ready: true, serving: true, terminating: false } }) => ({
+    endpoints: endpoints.map(({ address, pod: target, node: nodeName, zone, zoneHints, conditions = { ready: true, serving: true, terminating: false } }) => ({
       addresses: [address],
       conditions,
       ...(target === undefined ? {} : { targetRef: { kind: "Pod", namespace, ...target } }),
       ...(nodeName === undefined ? {} : { nodeName }),
       ...(zone === undefined ? {} : { zone }),
+      ...(zoneHints === undefined ? {} : { hints: { forZones: zoneHints.map((hint) => ({ name: hint })) } }),
     })),
   };
 }
@@ -118,4 +121,10 @@ export function clusterObjects(name: string, instances: readonly SampleInstance[
       ];
     }),
   ];
+}
+
+/** A slice whose endpoints are all hinted for a zone; anything else as it is. */
+export function hintedFor(zone: string | undefined, object: KubernetesObject): KubernetesObject {
+  if (zone === undefined || object.kind !== "EndpointSlice") return object;
+  return { ...object, endpoints: (object["endpoints"] as object[]).map((endpoint) => ({ ...endpoint, hints: { forZones: [{ name: zone }] } })) };
 }

@@ -6,6 +6,7 @@ import { VipAllocator } from "../../discovery/catalog/vip.ts";
 import { followProxyHosts } from "../../discovery/proxy-hosts.ts";
 import type { PushInputs } from "../../discovery/push/inputs.ts";
 import { type AgentsRegistry, createAgentsRegistry, LIVENESS_DEFAULTS } from "../../discovery/registry/agents/registry.ts";
+import type { Registry } from "../../discovery/registry/registry.ts";
 import { createStaticRegistry } from "../../discovery/registry/static/registry.ts";
 import { createMemoryStore } from "../../store/memory.ts";
 import { hostReport, workloadReport } from "./host-report.ts";
@@ -31,8 +32,8 @@ export interface Mesh {
   close(): Promise<void>;
 }
 
-/** The real parts before the push engine, on a store in memory and a clock that stands. */
-export async function startMesh(): Promise<Mesh> {
+/** The real parts before the push engine, on a store in memory and a clock that stands. @param others registries behind those of files and hosts */
+export async function startMesh(others: readonly Registry[] = []): Promise<Mesh> {
   const clock = createManualClock();
   const store = createMemoryStore();
   const config = new SourceCollection<AnyResource>();
@@ -47,7 +48,7 @@ export async function startMesh(): Promise<Mesh> {
   await agents.load();
   const vipRanges = ["240.240.0.0/16", "2001:2::/48"] as const;
   const catalog = createCatalog({
-    registries: [statics, agents],
+    registries: [statics, agents, ...others],
     meshDomain: "mesh.internal",
     trustDomain: "mesh.internal",
     vips: await VipAllocator.load({ store, ranges: vipRanges, now: () => clock.now() }),

@@ -65,6 +65,7 @@ export function buildInstances(
         notes.add(`slice ${object} has the address ${JSON.stringify(address)}, which is no place that hosts can share: it gets no traffic`);
         continue;
       }
+      if (!endpoint.hints.areUnderstood) notes.add(`slice ${object} has hints that name no zones, or more of them than Kubernetes allows: these are not read`);
       const claimed = podNamed(endpoint, slice, podByUid);
       const isPods = claimed !== undefined && claimed.addresses.includes(address);
       if (claimed !== undefined && !isPods) notes.add(`slice ${object} gives ${address} to the pod ${claimed.name}, which does not have it: it is not taken for that pod`);
@@ -82,7 +83,10 @@ export function buildInstances(
       groups.set(key, [...(groups.get(key) ?? []), found]);
     }
   }
-  return [...groups].sort(([left], [right]) => (left < right ? -1 : 1)).map(([key, group]) => buildInstance(key, group, firstFamily, namespace, nodeByName, settings));
+  const instances = [...groups].sort(([left], [right]) => (left < right ? -1 : 1)).map(([key, group]) => buildInstance(key, group, firstFamily, namespace, nodeByName, settings));
+  const hinted = instances.filter(({ zoneHints }) => zoneHints !== undefined).length;
+  if (hinted > 0) notes.add(`${hinted} of its ${instances.length} endpoints ${hinted === 1 ? "is" : "are"} hinted for zones, which callers in the mesh do not keep to yet`);
+  return instances;
 }
 
 function buildInstance(key: string, group: readonly Found[], firstFamily: string, namespace: string, nodeByName: Surroundings["nodeByName"], settings: InstanceSettings): Workload {
@@ -100,6 +104,7 @@ function buildInstance(key: string, group: readonly Found[], firstFamily: string
   const { pod, endpoint, slice, health } = best;
   const name = pod?.name ?? endpoint.targetRef?.name ?? "";
   const detail = detailOf(endpoint);
+  const zoneHints = [...new Set(all.flatMap((found) => found.endpoint.hints.zones))].sort();
   return {
     key,
     namespace,
@@ -109,6 +114,7 @@ function buildInstance(key: string, group: readonly Found[], firstFamily: string
     labels: pod?.labels ?? {},
     serviceAccount: pod?.serviceAccount ?? "",
     locality: localityOf(endpoint, nodeByName, settings.locality),
+    ...(zoneHints.length === 0 ? {} : { zoneHints }),
     network: settings.network,
     weight: 1,
     health,

@@ -12,13 +12,40 @@ const protocol = z.string().nullish().transform((value) => value ?? "TCP");
 const list = <T extends z.ZodType>(item: T) => z.array(item).nullish().transform((value) => value ?? []);
 const flag = z.boolean().nullish().transform((value) => value ?? undefined);
 
+/** A zone is the value of a node's label. */
+const zoneHint = z.object({ name: z.string().min(1).max(63) });
+
 /** Each of them may be unknown. */
 const conditions = z.object({ ready: flag, serving: flag, terminating: flag });
+
+/** More for an endpoint an API server does not take. Source: the API reference, EndpointHints */
+const MAX_ZONE_HINTS = 8;
+
+/** Which zones an endpoint is meant for. */
+interface Hints {
+  readonly zones: readonly string[];
+  /** False where some are left out. */
+  readonly areUnderstood: boolean;
+}
+
+const NO_HINTS: Hints = { zones: [], areUnderstood: true };
+
+/** What is wrong with hints costs nobody an endpoint. */
+const hints = z.unknown().nullish().transform((value): Hints => {
+  if (value === undefined || value === null) return NO_HINTS;
+  const told = z.object({ forZones: list(z.unknown()) }).safeParse(value);
+  if (!told.success) return { zones: [], areUnderstood: false };
+  const all = told.data.forZones;
+  const zones = all.slice(0, MAX_ZONE_HINTS).flatMap((zone) => zoneHint.safeParse(zone).data?.name ?? []);
+  return { zones, areUnderstood: zones.length === all.length };
+});
 
 const serviceSpec = z.object({
   type: text,
   externalName: text,
   ipFamilies: list(z.string()),
+  /** Which endpoints callers prefer, such as `PreferClose`; empty: any. */
+  trafficDistribution: z.unknown().nullish().transform((value) => (value === undefined || value === null ? "" : typeof value === "string" ? value : JSON.stringify(value))),
   ports: list(z.object({ name: text, protocol, port: portNumber, appProtocol: text })),
 });
 
@@ -31,6 +58,7 @@ const sliceBody = z.object({
       targetRef: z.object({ kind: text, namespace: text, name: text, uid: text }).nullish(),
       nodeName: text,
       zone: text,
+      hints,
     }),
   ),
   ports: list(z.object({ name: text, protocol, port: portNumber.nullish() })),

@@ -37,6 +37,7 @@ export function buildKubernetesService(
   const workloads = isExternalName
     ? buildExternalName(service, ports, namespace, settings, notes)
     : buildInstances(slices, service.ipFamilies[0] ?? "IPv4", namespace, surroundings, settings, notes);
+  if (!isExternalName && service.trafficDistribution !== "") notes.add(`its trafficDistribution ${service.trafficDistribution} is for callers in the cluster: those in the mesh do not go by it yet`);
   return {
     namespace,
     name: service.name,

@@ -31,7 +31,7 @@ const VIEW: ServiceDescriptionView = {
 };
 
 function endpoint(changes: Partial<ServiceDescriptionView["endpoints"][number]>): ServiceDescriptionView["endpoints"][number] {
-  return { servicePort: 8_080, addresses: [], workload: "", source: STATIC, locality: "", network: "", weight: 1, health: "healthy", meshed: false, identity: "", labels: {}, getsTraffic: true, reason: "healthy", ...changes };
+  return { servicePort: 8_080, addresses: [], workload: "", source: STATIC, locality: "", zoneHints: [], network: "", weight: 1, health: "healthy", meshed: false, identity: "", labels: {}, getsTraffic: true, reason: "healthy", ...changes };
 }
 
 describe("ironmesh describe service", () => {
@@ -70,6 +70,17 @@ describe("ironmesh describe service", () => {
       "  - east-shop/reviews, shop/reviews of east, is another service. To make them one: sameness: [{of: [static/default/reviews, east/east-shop/reviews]}]",
       "  - reviews.shop.svc.cluster.local belongs to east-shop/reviews",
       "  - consul dc1/reviews: its port 9082 is called by the number 8080 of static mesh.yaml:3",
+    ]);
+  });
+
+  it("shows the zones that endpoints are hinted for, where some are", () => {
+    const [first, ...others] = VIEW.endpoints;
+    assert.ok(first !== undefined);
+    const lines = renderDescription({ ...VIEW, endpoints: [{ ...first, zoneHints: ["eu-1", "eu-2\u0007"] }, ...others.slice(1)] }).split("\n");
+    assert.deepEqual(lines.slice(lines.indexOf("Endpoints:") + 1, lines.indexOf("Configuration in force:") - 1), [
+      "  PORT  ENDPOINT                      WORKLOAD       FROM                TLS     ZONE HINTS  TRAFFIC  WHY",
+      "  80    10.0.0.1:9080,[fd77::1]:9080  reviews on h1  hosts vm1           mutual  eu-1,eu-2?  yes      healthy",
+      "  8080  10.0.0.2                      reviews-1      consul dc1/reviews  plain   -           no       unhealthy: it ?[31mburns",
     ]);
   });
 

@@ -5,6 +5,8 @@ import { type Push, startPush } from "../../../../discovery/push/push.ts";
 import type { ResourceSet } from "../../../../xds/resource-set.ts";
 import { BATCH_MS, HOSTS, startMesh } from "../../../support/push-mesh.ts";
 import { meshSteps } from "../../../support/push-steps.ts";
+import type { Workload } from "../../../../model/workload.ts";
+import { foreignService, PlainRegistry, plainWorkload } from "../../../support/plain-registry.ts";
 import { resource } from "../../../support/resource.ts";
 
 describe("startPush", () => {
@@ -53,6 +55,31 @@ describe("startPush", () => {
     );
     const routed = resource("VirtualService", "web", { hosts: ["web"], http: [{ route: [{ destination: { host: "web" } }], timeout: "1s" }] });
     assert.deepEqual(changed(() => mesh.take({ do: "write", resource: routed })), ["shared VirtualHost 80/web.default.svc.mesh.internal:80"]);
+    await push.close();
+    await mesh.close();
+  });
+
+  it("tells proxies nothing of zone hints", async () => {
+    const east = new PlainRegistry("east");
+    const put = (changes: Partial<Workload>): void =>
+      east.services.apply([["web", foreignService("east-shop", "web", { backends: { kind: "explicit", workloads: [plainWorkload("10.0.0.1", { ports: { "": 8_080 }, ...changes })] } })]]);
+    put({});
+    const mesh = await startMesh([east]);
+    await mesh.settled();
+    const push = startPush(mesh.inputs);
+    const told = (): Record<string, string> => {
+      mesh.clock.advance(BATCH_MS);
+      return versionsOf(push);
+    };
+    const before = told();
+    assert.ok("shared ClusterLoadAssignment outbound|80||web.east-shop.svc.mesh.internal" in before);
+    for (const zoneHints of [["eu-1"], ["eu-1", "eu-2"], ["eu-3"]]) {
+      put({ zoneHints });
+      assert.deepEqual(mesh.inputs.endpoints.get("east-shop/web")?.map((endpoint) => endpoint.zoneHints), [zoneHints]);
+      assert.deepEqual(told(), before);
+    }
+    put({ zoneHints: ["eu-3"], locality: { region: "eu", zone: "eu-3", subZone: "" } });
+    assert.notDeepEqual(told(), before, "where it is they are told");
     await push.close();
     await mesh.close();
   });

@@ -8,7 +8,7 @@ import { createKubernetesRegistry } from "../../../../../discovery/registry/kube
 import type { KubernetesRegistryOptions } from "../../../../../discovery/registry/kubernetes/registry.ts";
 import type { Registry } from "../../../../../discovery/registry/registry.ts";
 import { FakeKubernetes } from "../../../../fakes/kubernetes-server.ts";
-import { clusterObjects, node, pod, service, slice } from "../../../../support/kubernetes-objects.ts";
+import { clusterObjects, hintedFor, node, pod, service, slice } from "../../../../support/kubernetes-objects.ts";
 import { waitUntil } from "../../../../support/wait-until.ts";
 
 const KIND_COUNT = 4;
@@ -312,16 +312,31 @@ describe("the kubernetes registry", () => {
     assert.deepEqual(workloadsOf(registry, "default/a").map(({ key }) => key), ["east/pod/u2"]);
   });
 
+  it("follows zone hints, also where nothing else changes", async () => {
+    kubernetes.put(service("a"), slice("a", "a", [{ address: "10.0.0.1", zoneHints: ["eu-1"] }, { address: "10.0.0.2" }]));
+    const registry = open();
+    await watching();
+    const hinted = (): unknown => workloadsOf(registry, "default/a").map(({ zoneHints }) => zoneHints);
+    assert.deepEqual(hinted(), [["eu-1"], undefined]);
+    assert.match(registry.status().notes.join(), /default\/a: 1 of its 2 endpoints is hinted for zones/);
+    kubernetes.put(slice("a", "a", [{ address: "10.0.0.1", zoneHints: ["eu-2"] }, { address: "10.0.0.2", zoneHints: ["eu-1"] }]));
+    await waitUntil(() => registry.status().notes.join().includes("2 of its 2 endpoints are hinted"), { what: "new hints", intervalMs: 2 });
+    assert.deepEqual(hinted(), [["eu-2"], ["eu-1"]]);
+    kubernetes.put(slice("a", "a", [{ address: "10.0.0.1" }, { address: "10.0.0.2" }]), service("a", { trafficDistribution: "PreferSameZone" }));
+    await waitUntil(() => /^default\/a: its trafficDistribution PreferSameZone [^,]*$/.test(registry.status().notes.join()), { what: "no hints and a traffic distribution", intervalMs: 2 });
+    assert.deepEqual(hinted(), [undefined, undefined]);
+  });
+
   it("ends where a fresh one begins, after any mishap (property)", async () => {
     const mishap = fc.constantFrom("cut", "mend", "drop", "end", "expire", "compact", "bookmark", "repeat", "reverse", "silence", "speak", "reset");
-    const change = fc.record({ name: fc.constantFrom("a", "b", "c"), count: fc.integer({ min: 0, max: 4 }) });
+    const change = fc.record({ name: fc.constantFrom("a", "b", "c"), count: fc.integer({ min: 0, max: 4 }), zone: fc.constantFrom(undefined, "eu-1", "eu-2") });
     await fc.assert(
       fc.asyncProperty(fc.array(fc.oneof({ weight: 3, arbitrary: change }, { weight: 2, arbitrary: mishap }), { maxLength: 15 }), async (steps) => {
         const registry = open({ pacing: { silenceMs: 40 } });
         for (const step of steps) {
           if (typeof step === "object") {
             const all = clusterObjects(step.name, instances(4));
-            const wanted = clusterObjects(step.name, instances(step.count));
+            const wanted = clusterObjects(step.name, instances(step.count)).map((object) => hintedFor(step.zone, object));
             kubernetes.remove(...all.filter(({ kind, metadata }) => !wanted.some((one) => one.kind === kind && one.metadata.name === metadata.name)));
             kubernetes.put(...wanted);
           } else if (step === "cut") {

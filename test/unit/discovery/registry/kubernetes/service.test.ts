@@ -110,6 +110,49 @@ describe("a kubernetes service", () => {
     assert.deepEqual(notes, ["east default/web-b: has no port grpc-api"], "never a number that the instance does not listen on");
   });
 
+  it("takes the zones that an endpoint is hinted for, those of all its slices, and says that nobody keeps to them", () => {
+    const web = build(
+      cluster.service("web", { trafficDistribution: "PreferClose" }),
+      cluster.slice("web-4", "web", [{ address: "10.0.0.1", pod: web1, zoneHints: ["eu-2", "eu-1"] }, { address: "10.0.0.2" }]),
+      cluster.slice("web-6", "web", [{ address: "fd00::1", pod: web1, zoneHints: ["eu-3", "eu-1"] }], { addressType: "IPv6" }),
+    );
+    assert.deepEqual(workloadsOf(web).map(({ zoneHints }) => zoneHints), [undefined, ["eu-1", "eu-2", "eu-3"]]);
+    assert.deepEqual(web.notes, [
+      "1 of its 2 endpoints is hinted for zones, which callers in the mesh do not keep to yet",
+      "its trafficDistribution PreferClose is for callers in the cluster: those in the mesh do not go by it yet",
+    ]);
+    const { endpoints } = joinEndpoints([{ ports: web.ports.map((port) => [port.number, port]), workloads: workloadsOf(web), hasGroup: false, allowsPlaintext: false }], "mesh.internal");
+    assert.deepEqual(endpoints.map(({ address, zoneHints }) => [address, zoneHints]), [["10.0.0.1", ["eu-1", "eu-2", "eu-3"]], ["10.0.0.2", undefined]]);
+  });
+
+  for (const [hints, zones, isWhole] of [
+    [null, undefined, true],
+    [{}, undefined, true],
+    [{ forZones: null }, undefined, true],
+    [{ forZones: [] }, undefined, true],
+    [{ forNodes: [{ name: "n1" }] }, undefined, true],
+    [{ forZones: "eu-1" }, undefined, false],
+    ["eu-1", undefined, false],
+    [{ forZones: [null, "eu-1", {}, { name: "" }, { name: 7 }, { name: "z".repeat(64) }, { name: "eu-1", weight: 2 }] }, ["eu-1"], false],
+    [{ forZones: Array.from({ length: 1_000 }, (_, at) => ({ name: `z${at}` })) }, Array.from({ length: 8 }, (_, at) => `z${at}`), false],
+  ] as const) {
+    it(`loses no endpoint for hints that are ${JSON.stringify(hints).slice(0, 60)}`, () => {
+      const plain = cluster.slice("web-a", "web", [{ address: "10.0.0.1" }]);
+      const web = build(cluster.service("web"), { ...plain, endpoints: (plain["endpoints"] as object[]).map((endpoint) => ({ ...endpoint, hints })) });
+      assert.deepEqual(workloadsOf(web).map(({ addresses, zoneHints }) => [addresses[0], zoneHints]), [["10.0.0.1", zones]]);
+      assert.equal(web.notes.some((note) => note.startsWith("slice default/web-a has hints that name no zones, or more of them")), !isWhole);
+    });
+  }
+
+  it("is none the worse for a traffic distribution that nobody knows", () => {
+    for (const [trafficDistribution, note] of [[null, undefined], ["", undefined], ["PreferMars", /PreferMars is for callers in the cluster/], [7, /7 is for callers/], [["PreferClose"], /PreferClose/]] as const) {
+      const { ports, notes } = build(cluster.service("web", { trafficDistribution }));
+      assert.equal(ports.length, 1);
+      if (note === undefined) assert.deepEqual(notes, []);
+      else assert.match(notes.join(), note);
+    }
+  });
+
   it("selects the protocol by appProtocol before the name", () => {
     const ports = [{ name: "http", port: 80, appProtocol: "kubernetes.io/h2c" }, { name: "db", port: 3_306 }, { name: "", port: 81, appProtocol: "example.com/mine" }];
     assert.deepEqual(build(cluster.service("web", { ports })).ports.map(({ protocol }) => protocol), ["HTTP2", "TCP", "TCP"]);
