@@ -3,14 +3,14 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import { type Change, type Collection, SourceCollection } from "../../base/collection.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
-import { type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
+import { type Resolution, type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
 import type { Source } from "../../model/source.ts";
 import type { Workload } from "../../model/workload.ts";
 import type { Registry, RegistryService, WorkloadTemplate } from "../registry/registry.ts";
 import { Claims } from "./claims.ts";
 import { describeService, type ServiceDescription } from "./describe.ts";
 import { joinEndpoints, judgeEndpoints, type ServedMember } from "./join-endpoints.ts";
-import { type JoinedService, joinServices } from "./join-services.ts";
+import { type JoinedService, joinServices, waysOf } from "./join-services.ts";
 import { Names } from "./names.ts";
 import { createSameness, type SamenessRule } from "./sameness.ts";
 import { Selection } from "./selection.ts";
@@ -113,8 +113,14 @@ export function createCatalog(options: CatalogOptions): Catalog {
   /** What those who claim the key make of it, whether or not it has its hostname. */
   const joinedOf = (key: ServiceKey): JoinedService | undefined => {
     const [first, ...others] = claims.of(key).members;
-    return first === undefined ? undefined : joinServices([first, ...others], meshDomain);
+    if (first === undefined) return undefined;
+    const joinedBy = (way: Resolution): JoinedService => joinServices([first, ...others], meshDomain, way);
+    const ways = waysOf([first, ...others]);
+    const serving = ways.length === 1 ? ways[0] : ways.find((way) => hasEndpoint(joinedBy(way)));
+    return joinedBy(serving ?? first.service.resolution);
   };
+
+  const hasEndpoint = (joined: JoinedService): boolean => judgeEndpoints(servedBy(joined), trustDomain).some(({ endpoint }) => endpoint !== undefined);
 
   /** Gives the services that it is about: those asked for, and those whose names changed hands. */
   const refreshServices = (wanted: ReadonlySet<ServiceKey>): Set<ServiceKey> => {
@@ -169,7 +175,10 @@ export function createCatalog(options: CatalogOptions): Catalog {
   };
 
   const refreshEndpoints = (wanted: Iterable<ServiceKey>): void => {
-    const results = [...wanted].map((key) => {
+    const keysWanted = [...wanted];
+    // How its endpoints are found hangs on which of them there are.
+    services.apply(keysWanted.filter((key) => waysOf(claims.of(key).members).length > 1).map((key) => [key, buildService(key)]));
+    const results = keysWanted.map((key) => {
       const joined = inForce(key);
       return { key, ...(joined === undefined ? { endpoints: undefined, notes: [] } : joinEndpoints(servedBy(joined), trustDomain)) };
     });
@@ -178,8 +187,9 @@ export function createCatalog(options: CatalogOptions): Catalog {
   };
 
   const servedBy = ({ members }: JoinedService): ServedMember[] =>
-    members.map(({ claim, ports }) => ({
+    members.map(({ claim, ports, reason }) => ({
       ports,
+      reason,
       workloads: selection.instances(claim),
       hasGroup: selection.hasGroup(claim),
       allowsPlaintext: claim.service.allowsPlaintext || claim.place?.allowsPlaintext === true,

@@ -12,6 +12,8 @@ export interface ServedMember {
   readonly hasGroup: boolean;
   /** Endpoints without an identity may serve beside meshed ones. */
   readonly allowsPlaintext: boolean;
+  /** Why none of its endpoints serves, in words that are a note of the service. */
+  readonly reason?: string | undefined;
 }
 
 /** What became of one instance at one port of a service. */
@@ -36,7 +38,8 @@ export interface JoinedEndpoints {
 export function joinEndpoints(members: readonly ServedMember[], trustDomain: string): JoinedEndpoints {
   const verdicts = judgeEndpoints(members, trustDomain);
   const placed = verdicts.flatMap(({ endpoint }) => (endpoint === undefined ? [] : [[placesOf(endpoint).join(), endpoint] as const]));
-  const refused = verdicts.flatMap(({ workload, reason, endpoint }) => (endpoint !== undefined || reason === undefined || reason.startsWith(SAME_PLACE) ? [] : [`${wordFor(workload.source)}: ${reason}`]));
+  const isSaidElsewhere = (reason: string): boolean => reason.startsWith(SAME_PLACE) || members.some((member) => member.reason === reason);
+  const refused = verdicts.flatMap(({ workload, reason, endpoint }) => (endpoint !== undefined || reason === undefined || isSaidElsewhere(reason) ? [] : [`${wordFor(workload.source)}: ${reason}`]));
   return {
     endpoints: placed.sort(([left], [right]) => (left < right ? -1 : 1)).map(([, endpoint]) => endpoint),
     notes: [...new Set(refused)].sort(),
@@ -68,6 +71,7 @@ export function judgeEndpoints(members: readonly ServedMember[], trustDomain: st
       const refuse = (reason: string): void => void verdicts.push({ workload, servicePort, reason });
       if (isExcluded) refuse("a plain endpoint of a service in the mesh gets no traffic");
       else if (endpoint === undefined) refuse(`has no port ${String(port.targetPort ?? port.number)}`);
+      else if (member.reason !== undefined) refuse(member.reason);
       else {
         const places = placesOf(endpoint);
         const at = places.map((place) => byPlace.get(place)).find((known) => known !== undefined);

@@ -31,9 +31,22 @@ export interface JoinedMember {
 export type JoinedPort = readonly [servicePort: number, port: ServicePort];
 
 /**
+ * How the endpoints of a service may be found: the first way counts in which
+ * there is an endpoint. Addresses go before DNS, whoever has them: nobody loses
+ * a place for a name that leads who knows where. That connections go where they
+ * were dialed is the first member's word alone.
+ *
+ * @param members in order of precedence
+ */
+export function waysOf(members: readonly Claim[]): readonly Resolution[] {
+  const all = members.map(({ service }) => service.resolution);
+  return all[0] === "passthrough" ? ["passthrough"] : (["static", "dns"] as const).filter((way) => all.includes(way));
+}
+
+/**
  * Makes one service of several claims, the first of which has the say: what
- * only one can decide (how endpoints are found, who sees it, whom its
- * certificates name) is the first one's. Ports are those of all; names too.
+ * only one can decide (who sees it, whom its certificates name) is the first
+ * one's. Ports are those of all; names too.
  *
  * A port of a later member is the same as an earlier one of its number, else of
  * its name, else as the only one where each side has one. It keeps its number
@@ -41,8 +54,9 @@ export type JoinedPort = readonly [servicePort: number, port: ServicePort];
  * answers both. Any other is added.
  *
  * @param members at least one, in order of precedence
+ * @param way in which its endpoints are found: members of another one serve nothing
  */
-export function joinServices(members: readonly [Claim, ...Claim[]], meshDomain: string): JoinedService {
+export function joinServices(members: readonly [Claim, ...Claim[]], meshDomain: string, way: Resolution): JoinedService {
   const [first] = members;
   const { service: owner } = first;
   const { claim, addresses, backends: _backends, allowsPlaintext: _allowsPlaintext, notes: ownerNotes, ...fields } = owner;
@@ -61,12 +75,13 @@ export function joinServices(members: readonly [Claim, ...Claim[]], meshDomain: 
   // A name with dots is a host that somebody declared, whose right to it is no better while the declaration is away.
   const isDeclared = name.includes(".");
   const hostname = own?.hostname ?? (isDeclared ? name : canonicalHostname(name, namespace, meshDomain));
-  const reasons = members.map(({ service }) => reasonAgainst(service.resolution, owner));
+  const holder = members.find(({ service }) => service.resolution === way)?.service ?? owner;
   const ports = new Ports();
-  for (const [index, member] of members.entries()) if (reasons[index] === undefined) ports.add(member.service);
-  const joined = members.map((member, index): JoinedMember => {
-    const reason = reasons[index];
-    return { claim: member, ports: reason === undefined ? ports.of(member.service) : [], ...(reason === undefined ? {} : { reason }) };
+  // Also those of members that only serve while no other can: ports do not come and go with endpoints.
+  for (const { service } of members) if ((service.resolution === "passthrough") === (way === "passthrough")) ports.add(service);
+  const joined = members.map((member): JoinedMember => {
+    const reason = reasonAgainst(member.service.resolution, holder);
+    return { claim: member, ports: ports.of(member.service), ...(reason === undefined ? {} : { reason }) };
   });
   const serving = joined.filter(({ reason }) => reason === undefined);
   const names = members.flatMap(({ service }) => [service.hostname, ...service.aliases]);
@@ -78,6 +93,7 @@ export function joinServices(members: readonly [Claim, ...Claim[]], meshDomain: 
       hostname,
       aliases: [...new Set(names)].filter((alias) => alias !== hostname),
       ports: ports.all(),
+      resolution: way,
       external: serving.every(({ claim: { service } }) => service.external),
     },
     claim: own?.claim ?? (isDeclared ? "declared" : "canonical"),
@@ -100,10 +116,14 @@ export function wordFor({ registry, object }: Source): string {
 
 const FOUND: Readonly<Record<Resolution, string>> = { static: "by address", dns: "by DNS", passthrough: "by where the caller dialed" };
 
-/** One cluster of Envoy finds its endpoints in one way. */
-function reasonAgainst(resolution: Resolution, owner: RegistryService): string | undefined {
-  if (resolution === owner.resolution) return undefined;
-  return `its endpoints are found ${FOUND[resolution]}, those of ${wordFor(owner.source)} ${FOUND[owner.resolution]}: none of its endpoints gets traffic`;
+/** One cluster of Envoy finds its endpoints in one way. @param holder the first member of that way */
+function reasonAgainst(resolution: Resolution, holder: RegistryService): string | undefined {
+  if (resolution === holder.resolution) return undefined;
+  const found = `its endpoints are found ${FOUND[resolution]}`;
+  const others = `those of ${wordFor(holder.source)}`;
+  if (resolution === "dns" && holder.resolution === "static") return `${found}: they serve only while none that is found by address, as ${others}, can`;
+  if (resolution === "static" && holder.resolution === "dns") return `${found}: they go before ${others}, found by DNS, as soon as one of them can serve`;
+  return `${found}, ${others} ${FOUND[holder.resolution]}: none of its endpoints gets traffic`;
 }
 
 /** Ports that members have for one and the same, by whatever number or name. */

@@ -26,6 +26,8 @@ export interface LiveMeshOptions {
   readonly hosts: Readonly<Record<string, readonly LiveWorkload[]>>;
   /** What is written into `mesh.yaml` of the configuration directory. */
   readonly yaml: string;
+  /** Rules of the control plane's configuration. */
+  readonly sameness?: readonly object[];
   /** How long Envoy may finish what it does; 1 unless told. */
   readonly drainSeconds?: number;
   /** Roots that the hosts' Envoys may trust; the agent's default unless told. */
@@ -93,7 +95,7 @@ export async function startLiveMesh(options: LiveMeshOptions): Promise<LiveMesh>
   }
 }
 
-async function start({ hosts: workloads, yaml, drainSeconds = 1, trustedRoots, beside }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
+async function start({ hosts: workloads, yaml, sameness = [], drainSeconds = 1, trustedRoots, beside }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
   const folder = await mkdtemp(join(tmpdir(), "ironmesh-live-"));
   tasks.defer(() => rm(folder, { recursive: true, force: true }));
   await chmod(folder, 0o755);
@@ -105,7 +107,7 @@ async function start({ hosts: workloads, yaml, drainSeconds = 1, trustedRoots, b
   await writeFile(join(configDir, "mesh.yaml"), yaml);
   const registries = (await beside?.prepare(lab.hosts, control)) ?? [];
   const configPath = join(folder, "control-plane.yaml");
-  await writeFile(configPath, stringify({ configDir, stateDir: join(folder, "control"), registries, listen: { agents: [{ host: control.addresses.v4, port: AGENT_PORT }], apiSocket } }));
+  await writeFile(configPath, stringify({ configDir, stateDir: join(folder, "control"), registries, sameness, listen: { agents: [{ host: control.addresses.v4, port: AGENT_PORT }], apiSocket } }));
   const controlPlane = createDaemon({ name: "control-plane", host: control, command: ironmeshCommand("control-plane", "--config", configPath), logPath: join(folder, "control-plane.log") });
   const api = apiClient(apiSocket);
   controlPlane.start();

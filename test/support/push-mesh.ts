@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type AnyResource, resourceKey } from "../../api/resource.ts";
 import { SourceCollection } from "../../base/collection.ts";
 import { createCatalog } from "../../discovery/catalog/catalog.ts";
+import type { SamenessRule } from "../../discovery/catalog/sameness.ts";
 import { VipAllocator } from "../../discovery/catalog/vip.ts";
 import { followProxyHosts } from "../../discovery/proxy-hosts.ts";
 import type { PushInputs } from "../../discovery/push/inputs.ts";
@@ -33,7 +34,7 @@ export interface Mesh {
 }
 
 /** The real parts before the push engine, on a store in memory and a clock that stands. @param others registries behind those of files and hosts */
-export async function startMesh(others: readonly Registry[] = []): Promise<Mesh> {
+export async function startMesh(others: readonly Registry[] = [], sameness: readonly SamenessRule[] = []): Promise<Mesh> {
   const clock = createManualClock();
   const store = createMemoryStore();
   const config = new SourceCollection<AnyResource>();
@@ -49,6 +50,7 @@ export async function startMesh(others: readonly Registry[] = []): Promise<Mesh>
   const vipRanges = ["240.240.0.0/16", "2001:2::/48"] as const;
   const catalog = createCatalog({
     registries: [statics, agents, ...others],
+    sameness,
     meshDomain: "mesh.internal",
     trustDomain: "mesh.internal",
     vips: await VipAllocator.load({ store, ranges: vipRanges, now: () => clock.now() }),

@@ -174,11 +174,13 @@ describe("services of several registries that a rule joins", () => {
     assert.deepEqual(catalog.services.get("default/reviews")?.ports.map(({ name }) => name), ["http-80", "b", "http-9082"]);
   });
 
-  it("are found in one way: who is found otherwise gets no traffic, and a note says so", () => {
+  it("are found in one way: who is found by DNS serves only while there is no address, and a note says so", () => {
     put(reviews);
     register(consul, ofConsul({ resolution: "dns", backends: { kind: "explicit", workloads: [plainWorkload("db.example.com")] } }));
-    assert.deepEqual(places("default/reviews"), []);
-    assert.match(notes(), /found by DNS, those of static .* by address: none of its endpoints gets traffic/);
+    assert.deepEqual(places("default/reviews"), ["8080 db.example.com:9082"]);
+    register(east, ofEast());
+    assert.deepEqual(places("default/reviews"), ["8080 10.244.0.1:8081"]);
+    assert.match(notes(), /found by DNS: they serve only while none that is found by address, as those of static .*, can/);
   });
 
   it("hear the worst of what registries say about one place, and nothing from who does not know", () => {
@@ -331,6 +333,7 @@ describe("services of several registries that a rule joins", () => {
       fc.record({ do: fc.constant("serve" as const), app, there: fc.boolean() }),
       fc.record({ do: fc.constant("report" as const), app, there: fc.boolean() }),
       fc.record({ do: fc.constant("consul" as const), app, there: fc.boolean() }),
+      fc.record({ do: fc.constant("named" as const), app, there: fc.boolean() }),
       fc.record({ do: fc.constant("east" as const), app, there: fc.boolean() }),
       fc.record({ do: fc.constant("select" as const), app, there: fc.boolean() }),
     );
@@ -350,12 +353,17 @@ describe("services of several registries that a rule joins", () => {
           if (one.do === "serve") config.apply([[resourceKey(service), one.there ? service : undefined]]);
           else if (one.do === "report") hosts.workloads.apply([[`hosts/${one.app}`, one.there ? meshedWorkload(one.app, { key: `hosts/${one.app}`, labels: { app: one.app }, addresses: ["10.0.0.9"] }) : undefined]]);
           else if (one.do === "consul") consul.services.apply([[one.app, one.there ? foreignService("consul", one.app) : undefined]]);
+          else if (one.do === "named") consul.services.apply([[one.app, one.there ? foreignService("consul", one.app, { resolution: "dns", backends: { kind: "explicit", workloads: [plainWorkload("db.example.com")] } }) : undefined]]);
           else if (one.do === "east") east.services.apply([[one.app, one.there ? ofEast({ name: one.app }) : undefined]]);
           else config.apply([[resourceKey(selector), one.there ? selector : undefined]]);
         }
         const fresh = await start(rules);
         await Promise.all([followed.settled(), fresh.settled()]);
         assert.deepEqual(contentOf(followed), contentOf(fresh));
+        for (const [key, endpoints] of followed.endpoints.entries()) {
+          const told = (followed.describe(key)?.endpoints ?? []).flatMap(({ servicePort, addresses, port }) => (port === undefined ? [] : [`${servicePort} ${addresses[0]}:${port}`]));
+          assert.deepEqual(told.sort(), endpoints.map(({ servicePort, address, port }) => `${servicePort} ${address}:${port}`).sort(), "described as it is");
+        }
         await Promise.all([followed.close(), fresh.close()]);
       }),
       { numRuns: 150 },

@@ -84,6 +84,39 @@ describe("startPush", () => {
     await mesh.close();
   });
 
+  it("finds a joined service by address where it can and else by name, and changes a cluster for neither's endpoints", async () => {
+    const [east, consul] = [new PlainRegistry("east"), new PlainRegistry("consul")];
+    const put = (registry: PlainRegistry, resolution: "static" | "dns", ...addresses: string[]): void => {
+      const workloads = addresses.map((address) => plainWorkload(address, { ports: { "": 8_080 } }));
+      registry.services.apply([["web", foreignService(registry.name, "web", { resolution, backends: { kind: "explicit", workloads }, source: { registry: registry.name, object: "web" } })]]);
+    };
+    put(east, "dns", "web.example.com");
+    put(consul, "static", "10.0.0.1");
+    const mesh = await startMesh([east, consul], [{ of: ["east", "consul"].map((registry) => ({ registry, namespace: registry, name: "web" })), allowPlaintext: true }]);
+    await mesh.settled();
+    const push = startPush(mesh.inputs);
+    const name = "outbound|80||web.east.svc.mesh.internal";
+    const [cluster, assignment] = [`shared Cluster ${name}`, `shared ClusterLoadAssignment ${name}`];
+    const changedBy = (act: () => void): string[] => {
+      const before = versionsOf(push);
+      act();
+      mesh.clock.advance(BATCH_MS);
+      const after = versionsOf(push);
+      return Object.keys({ ...before, ...after }).filter((key) => before[key] !== after[key]).sort();
+    };
+    const found = (): unknown => push.outboundIr("east/web")?.clusters.map(({ discovery, dnsEndpoints }) => [discovery, dnsEndpoints.map(({ address }) => address)]);
+    assert.deepEqual(found(), [["eds", []]]);
+    assert.deepEqual(changedBy(() => put(consul, "static", "10.0.0.1", "10.0.0.2")), [assignment]);
+    assert.deepEqual(changedBy(() => put(east, "dns", "other.example.com")), []);
+    // The listeners and routes that lead to it stay as they are.
+    assert.deepEqual(changedBy(() => put(consul, "static")), [cluster, assignment]);
+    assert.deepEqual([found(), assignment in versionsOf(push)], [[["strict-dns", ["other.example.com"]]], false]);
+    assert.deepEqual(changedBy(() => put(consul, "static", "10.0.0.3")), [cluster, assignment]);
+    assert.deepEqual(found(), [["eds", []]]);
+    await push.close();
+    await mesh.close();
+  });
+
   it("routes to a wildcard as soon as there is one for the host, and no longer", async () => {
     const mesh = await startMesh();
     mesh.take({ do: "write", resource: resource("Service", "web", { selector: { app: "web" }, ports: [{ name: "http", port: 80 }] }) });
