@@ -33,7 +33,7 @@ Examples:
   consul config read -kind service-router -name web | ironmesh import consul --from-file -
 
 The token needs service_prefix "" { policy = "read" }, and mesh = "read" to see also the kinds
-that are not translated. Read docs/migrate-from-consul.md for what becomes what.`;
+that are not translated, and agent_prefix "" { policy = "read" } to see default_intention_policy. Read docs/migrate-from-consul.md for what becomes what.`;
 
 /** `ironmesh import consul`: Consul's config entries in, Istio's resources and what they cannot say out. Nothing is applied. */
 export function addImport(program: Command, context: CliContext): void {
@@ -53,7 +53,7 @@ export function addImport(program: Command, context: CliContext): void {
     .addOption(new Option("--mesh-domain <domain>", "domain of the mesh (default: mesh.internal)").argParser(domain))
     .addOption(new Option("--trust-domain <domain>", "trust domain of the mesh (default: mesh.internal)").argParser(domain))
     .addOption(new Option("--service-label <key>", "label of WorkloadGroups that names the service").argParser(labelKey).default("app"))
-    .addOption(new Option("--intention-default <action>", "what Consul does with calls that no intention speaks of; its ACLs' default policy unless given").choices(["allow", "deny"]))
+    .addOption(new Option("--intention-default <action>", "what Consul does with calls that no intention speaks of; unless given what the agent says, or else its ACLs' default policy").choices(["allow", "deny"]))
     .option("--strict", "exit with 1 if anything could not be translated")
     .addOption(new Option("-o, --output <form>", "how to print").choices(["yaml", "json"]).default("yaml"))
     .addHelpText("after", EXAMPLES)
@@ -84,7 +84,9 @@ async function runImport(options: ImportOptions, context: CliContext): Promise<v
     datacenter: source.datacenter,
     intentionDefault: options.intentionDefault ?? read.defaultPolicy,
   };
-  const translated = translateConfigEntries({ ...entries.value, findings: [...read.findings, ...entries.value.findings] }, settings);
+  const isInDoubt = read.doubt !== undefined && options.intentionDefault === undefined && entries.value.intentions.size > 0;
+  const findings = [...read.findings, ...(isInDoubt ? [read.doubt] : []), ...entries.value.findings];
+  const translated = translateConfigEntries({ ...entries.value, findings }, settings);
   context.print(options.output === "json" ? renderValue(translated, "json") : renderImport(translated, settings, read.origin));
   context.complain(summarizeImport(translated));
   if (options.strict === true && translated.findings.some(({ effect }) => effect === "lost")) context.setExitCode(1);
@@ -136,6 +138,8 @@ interface Read {
   readonly issues: readonly Issue[];
   readonly findings: readonly ImportFinding[];
   readonly defaultPolicy: "allow" | "deny" | undefined;
+  /** Why that is not certain. */
+  readonly doubt: ImportFinding | undefined;
 }
 
 async function readAgent({ address, datacenter, tokenFile, serverName, ...files }: Source): Promise<Read> {
@@ -166,6 +170,7 @@ async function readFiles(paths: readonly string[], context: CliContext): Promise
     issues: files.flatMap((file) => (file.ok ? [] : [file.error])),
     findings: [],
     defaultPolicy: undefined,
+    doubt: undefined,
   };
 }
 

@@ -8,16 +8,15 @@ import { parseDocuments } from "../../api/document.ts";
 import { meshConfigSchema } from "../../api/mesh-config.ts";
 import type { AnyResource } from "../../api/resource.ts";
 import { CodedError } from "../../base/coded-error.ts";
-import { silentLogger } from "../../base/logger.ts";
 import { translateOffline } from "../../cli/offline.ts";
-import { buildProgram } from "../../cli/program.ts";
 import { ConsulAgent } from "../support/consul-agent.ts";
 import { isAllowedByIstio, policiesOf } from "../support/consul-import.ts";
 import { consulPath } from "../support/consul.ts";
+import { runImport } from "../support/run-import.ts";
 
 const MANAGEMENT_TOKEN = "11111111-2222-3333-4444-555555555555";
 /** The least rights that show all; docs/migrate-from-consul.md names them. */
-const RIGHTS = 'service_prefix "" { policy = "read" } mesh = "read"';
+const RIGHTS = 'service_prefix "" { policy = "read" } mesh = "read" agent_prefix "" { policy = "read" }';
 const path = consulPath();
 
 const ENTRIES = [
@@ -83,12 +82,7 @@ spec: {selector: {app: ${name}}, ports: [{name: http, port: 80, targetPort: 8080
     await rm(folder, { recursive: true });
   });
 
-  async function tokenFile(rules: string): Promise<string> {
-    const { accessor, secret } = await consul.createToken(rules);
-    const file = join(folder, accessor);
-    await writeFile(file, secret, { mode: 0o600 });
-    return file;
-  }
+  const tokenFile = (rules: string): Promise<string> => consul.tokenFile(folder, rules);
 
   it("goes where Consul's own discovery chain goes", async () => {
     for (const service of ["web", "api", "old", "mixed", "db"]) {
@@ -205,18 +199,4 @@ function legsOfResource(service: string, resources: readonly AnyResource[]): str
     const total = route.reduce((sum, { weight = 0 }) => sum + weight, 0);
     return route.map(({ destination, weight = 1 }) => `${destination?.host.split(".")[0]}${destination?.subset === undefined ? "" : `:${destination.subset}`} ${Number(((100 * weight) / (total || 1)).toFixed(2))}`);
   });
-}
-
-async function runImport(...args: readonly string[]): Promise<string> {
-  const printed: string[] = [];
-  const program = buildProgram({
-    api: () => assert.fail("no control plane is needed"),
-    print: (text) => void printed.push(text),
-    complain: () => {},
-    readInput: async () => "",
-    setExitCode: (code) => assert.fail(`exit code ${code}`),
-    logger: () => silentLogger,
-  });
-  await program.parseAsync(["import", "consul", ...args], { from: "user" });
-  return printed.join("\n");
 }

@@ -1,14 +1,22 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { AddressInfo, Server } from "node:net";
+import { join } from "node:path";
 import { waitUntil } from "./wait-until.ts";
 
 export interface ConsulAgentOptions {
   readonly path: string;
   /** Deny by default; this token may do everything. */
   readonly managementToken?: string;
+  /** Other than deny, where there are ACLs. */
+  readonly aclPolicy?: "allow";
+  /** `default_intention_policy`; that of the ACLs where absent. */
+  readonly intentionPolicy?: "allow" | "deny";
+  /** Serves xDS to proxies. */
+  readonly hasXds?: boolean;
   /** Where a server keeps its data over restarts; absent: in memory. */
   readonly dataFolder?: string;
   readonly datacenter?: string;
@@ -46,7 +54,7 @@ export class ConsulAgent {
 
   /** One that is not started yet. */
   static async prepare(options: ConsulAgentOptions): Promise<ConsulAgent> {
-    return new ConsulAgent(options, await freePorts(6));
+    return new ConsulAgent(options, await freePorts(7));
   }
 
   get httpPort(): number {
@@ -66,6 +74,11 @@ export class ConsulAgent {
     return `https://127.0.0.1:${this.#ports[5]}`;
   }
 
+  /** Where proxies are told their configuration. */
+  get xdsAddress(): string {
+    return `127.0.0.1:${this.#ports[6]}`;
+  }
+
   async start(): Promise<void> {
     await this.launch();
     await this.elected();
@@ -73,20 +86,21 @@ export class ConsulAgent {
 
   /** Starts it, without waiting for a leader. */
   async launch(): Promise<void> {
-    const [http, server, lan, wan, dns, https] = this.#ports;
-    const { path, managementToken, datacenter, joinWan, https: tls, socket, maxConnections, pair, dataFolder } = this.#options;
+    const [http, server, lan, wan, dns, https, xds] = this.#ports;
+    const { path, managementToken, aclPolicy = "deny", intentionPolicy, hasXds, datacenter, joinWan, https: tls, socket, maxConnections, pair, dataFolder } = this.#options;
     const hcl = [
-      `ports { http = ${http} https = ${tls === undefined ? -1 : https} server = ${server} serf_lan = ${lan} serf_wan = ${wan} dns = ${dns} grpc = -1 grpc_tls = -1 }`,
+      `ports { http = ${http} https = ${tls === undefined ? -1 : https} server = ${server} serf_lan = ${lan} serf_wan = ${wan} dns = ${dns} grpc = ${hasXds === true ? xds : -1} grpc_tls = -1 }`,
       "performance { raft_multiplier = 1 }",
       ...(datacenter === undefined ? [] : [`datacenter = "${datacenter}"`]),
       ...(joinWan === undefined ? [] : [`retry_join_wan = ["127.0.0.1:${joinWan.#ports[3]}"] retry_interval_wan = "1s"`]),
       ...(tls === undefined ? [] : [`tls { https { ca_file = "${tls.caFile}" cert_file = "${tls.certificateFile}" key_file = "${tls.keyFile}" verify_incoming = true } }`]),
       ...(socket === undefined ? [] : [`addresses { http = "127.0.0.1 unix://${socket}" }`]),
+      ...(intentionPolicy === undefined ? [] : [`default_intention_policy = "${intentionPolicy}"`]),
       ...(maxConnections === undefined ? [] : [`limits { http_max_conns_per_client = ${maxConnections} }`]),
       ...(pair === undefined ? [] : [`server = true bootstrap_expect = 2 node_name = "${pair.node}" data_dir = "${pair.dataDir}"${pair.first === undefined ? "" : ` retry_join = ["127.0.0.1:${pair.first.#ports[2]}"] retry_interval = "1s"`}`]),
       ...(managementToken === undefined
         ? []
-        : [`acl { enabled = true default_policy = "deny" tokens { initial_management = "${managementToken}" agent = "${managementToken}" dns = "${managementToken}" } }`]),
+        : [`acl { enabled = true default_policy = "${aclPolicy}" tokens { initial_management = "${managementToken}" agent = "${managementToken}" dns = "${managementToken}" } }`]),
     ];
     const mode = pair !== undefined ? [] : dataFolder === undefined ? ["-dev"] : ["-server", "-bootstrap-expect=1", `-data-dir=${dataFolder}`];
     const child = spawn(path, ["agent", ...mode, "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err", ...hcl.flatMap((part) => ["-hcl", part])], { stdio: "ignore" });
@@ -152,6 +166,14 @@ export class ConsulAgent {
     return { accessor: AccessorID, secret: SecretID };
   }
 
+  /** A file in the folder that holds such a token. */
+  async tokenFile(folder: string, rules: string): Promise<string> {
+    const { accessor, secret } = await this.createToken(rules);
+    const file = join(folder, accessor);
+    await writeFile(file, secret, { mode: 0o600 });
+    return file;
+  }
+
   async #mustDo(path: string, body?: unknown): Promise<unknown> {
     const answer = await this.call("PUT", path, body);
     if (answer.status !== 200) throw new Error(`${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
@@ -159,7 +181,7 @@ export class ConsulAgent {
   }
 }
 
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers: Server[] = [];
   for (let at = 0; at < count; at += 1) {
     const server = createServer().listen(0, "127.0.0.1");

@@ -6,7 +6,7 @@ import { CodedError } from "../../../base/coded-error.ts";
 import type { SecretBytes } from "../../../base/secret-bytes.ts";
 import { openConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
-import { type ConsulEntry, configAnswerSchema, healthAnswerSchema, servicesAnswerSchema, stateAnswerSchema } from "./entry.ts";
+import { type AgentSettings, agentSettingsSchema, type ConsulEntry, configAnswerSchema, healthAnswerSchema, servicesAnswerSchema, stateAnswerSchema } from "./entry.ts";
 import type { ConsulCheckPlace } from "./entry.ts";
 import { consulFailure, failureOfStatus, failureOfTransport } from "./failure.ts";
 
@@ -58,6 +58,8 @@ export interface ConsulClient {
   nodes(query: ConsulQuery): Promise<ConsulAnswer<unknown>>;
   /** All config entries of a kind, as they are; undefined where Consul does not know the kind. */
   configEntries(kind: string, query: ConsulQuery): Promise<ConsulAnswer<readonly unknown[]> | undefined>;
+  /** What the agent says of its own configuration: not of that of a datacenter that is asked through it. */
+  agentSettings(query: ConsulQuery): Promise<ConsulAnswer<AgentSettings>>;
   /** How many questions may wait for a change at a time. */
   capacity(): number;
   close(): void;
@@ -96,21 +98,19 @@ interface LibraryExchange {
   readonly res: http.IncomingMessage & { readonly body: unknown };
 }
 
-/** The library has no call for config entries: its own one below all calls. */
+/** What the library has no call for is asked by its own one below all calls. */
 interface LibraryRequests {
   _get(request: Readonly<Record<string, unknown>>, finish: (exchange: LibraryExchange, next: (again: boolean, failure?: Error, result?: unknown) => void) => void): Promise<unknown>;
 }
 
-function listConfigEntries(consul: Consul, kind: string, { ctx, dc, token, consistent, timeout }: LibraryOptions): Promise<unknown> {
-  const request = {
-    name: "config.list",
-    path: "/config/{kind}",
-    params: { kind },
-    query: { ...(dc === undefined ? {} : { dc }), ...(consistent ? { consistent: "1" } : { stale: "1" }) },
-    headers: token === undefined ? {} : { "x-consul-token": token },
-    ctx,
-    timeout,
-  };
+function listConfigEntries(consul: Consul, kind: string, options: LibraryOptions): Promise<unknown> {
+  const { dc, consistent } = options;
+  const query = { ...(dc === undefined ? {} : { dc }), ...(consistent ? { consistent: "1" } : { stale: "1" }) };
+  return getDirectly(consul, { name: "config.list", path: "/config/{kind}", params: { kind }, query }, options);
+}
+
+function getDirectly(consul: Consul, asked: Readonly<Record<string, unknown>>, { ctx, token, timeout }: LibraryOptions): Promise<unknown> {
+  const request = { ...asked, headers: token === undefined ? {} : { "x-consul-token": token }, ctx, timeout };
   return (consul as unknown as LibraryRequests)._get(request, ({ err, res }, next) => {
     if (err === undefined) return next(false, undefined, [res, res.body]);
     err.response = res;
@@ -169,6 +169,7 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
     health: (service, query) => ask(query, healthAnswerSchema, (library, options) => library.health.service({ service, ...options }), query.mode === "stale" ? cached : []),
     checks: (state, query) => ask(query, stateAnswerSchema, (library, options) => library.health.state({ state, ...options })),
     nodes: (query) => ask(query, z.unknown(), (library, options) => library.catalog.node.list(options), [["filter", NO_NODE]]),
+    agentSettings: (query) => ask(query, agentSettingsSchema, (library, options) => getDirectly(library, { name: "agent.self", path: "/agent/self" }, options)),
     capacity: () => connections[current]?.capacity() ?? 1,
     close() {
       for (const connection of connections) connection.close();

@@ -53,6 +53,18 @@ export const servicesAnswerSchema = z.record(z.string(), z.array(z.string()).nul
 /** `/v1/config/KIND`: the import judges the entries itself. */
 export const configAnswerSchema = z.array(z.unknown());
 
+const policySchema = z.enum(["allow", "deny"]);
+
+/** `/v1/agent/self`, as far as it tells what the agent's proxies do without an intention. */
+export const agentSettingsSchema = z.object({
+  Config: z.object({ Datacenter: z.string() }),
+  DebugConfig: z.object({
+    DefaultIntentionPolicy: z.union([policySchema, z.literal("").transform(() => undefined)]).optional(),
+    ACLResolverSettings: z.object({ ACLDefaultPolicy: policySchema }),
+  }),
+});
+export type AgentSettings = z.output<typeof agentSettingsSchema>;
+
 /** What is read of a check of `/v1/health/state/STATE`: whose it is. That of a node names no service. */
 const checkPlaceSchema = z.object({ Node: z.string(), CheckID: z.string().default(""), ServiceName: z.string().default(""), ServiceID: z.string().default("") });
 

@@ -138,8 +138,37 @@ describe("ironmesh import consul", () => {
       assert.ok(asked.length > 15);
       for (const { headers, url } of asked) {
         assert.equal(headers["x-consul-token"], "secret");
-        assert.match(url ?? "", /^\/v1\/config\/[a-z-]+\?dc=dc1&consistent=1$/);
+        assert.match(url ?? "", /^\/v1\/(config\/[a-z-]+\?dc=dc1&consistent=1|agent\/self)$/);
       }
+    });
+
+    it("goes by what the agent tells its proxies, else by its ACLs, and says why", async () => {
+      const entry = { body: JSON.stringify([{ Kind: "service-intentions", Name: "web", Sources: [{ Name: "shop", Action: "allow" }] }]), headers: { "x-consul-default-acl-policy": "allow" } };
+      const settings = (DefaultIntentionPolicy: unknown, ACLDefaultPolicy: unknown = "allow"): object => ({ Config: { Datacenter: "dc1" }, DebugConfig: { DefaultIntentionPolicy, ACLResolverSettings: { ACLDefaultPolicy } } });
+      const runWith = async (self: { body: string; status?: number }, ...more: string[]): Promise<string> => {
+        answers = { "service-intentions": entry, "/v1/agent/self": self };
+        return (await run(["--address", address, ...more])).printed.replaceAll(/\n# */g, " ");
+      };
+      for (const [told, word] of [[settings("deny"), "denies"], [settings("allow", "deny"), "allows"], [settings("", "deny"), "denies"], [settings(undefined, "allow"), "allows"]] as const) {
+        const printed = await runWith({ body: JSON.stringify(told) });
+        assert.ok(printed.includes(`Consul ${word} calls`), JSON.stringify(told));
+        assert.doesNotMatch(printed, /TO DO service-intentions/);
+      }
+      const unknown: readonly [{ body: string; status?: number }, RegExp][] = [
+        [{ body: "Permission denied", status: 403 }, /needs `agent_prefix/],
+        [{ body: "oops", status: 500 }, /could not be read: .*oops/],
+        [{ body: "<html>" }, /could not be read: /],
+        [{ body: "{}" }, /could not be read: consul's answer is not understood at Config/],
+        [{ body: JSON.stringify(settings("maybe")) }, /not understood at DebugConfig.DefaultIntentionPolicy/],
+        [{ body: JSON.stringify(settings("", "")) }, /not understood at DebugConfig.ACLResolverSettings.ACLDefaultPolicy/],
+      ];
+      for (const [self, reason] of unknown) {
+        const printed = await runWith(self);
+        assert.match(printed, /Consul allows calls/);
+        assert.match(printed, new RegExp(`TO DO service-intentions: that Consul allows .*${reason.source}.*--intention-default`));
+        assert.doesNotMatch(await runWith(self, "--intention-default", "deny"), /TO DO service-intentions/);
+      }
+      assert.match(await runWith({ body: JSON.stringify(settings("deny")) }, "--datacenter", "dc2"), /Consul allows calls.*the agent is one of the datacenter dc1: ask one of dc2/);
     });
 
     it("takes nothing for allowed where no answer says what holds without an intention", async () => {
