@@ -2,7 +2,7 @@ import { dnsLabelProblem } from "../../../../api/name.ts";
 import { entryName, type ReportFinding } from "./finding.ts";
 import { type Allowed, EVERYTHING, isEverything, type Verdicts, verdictsOn } from "./intentions.ts";
 import { MAX_OPERATIONS, subtractAll, writeOperation } from "./operations.ts";
-import type { ConfigEntries } from "./read-entries.ts";
+import { type ConfigEntries, EVERYWHERE } from "./read-entries.ts";
 import { type ImportedResource, type ImportNames, selectorOf, writeResource } from "./resource.ts";
 
 type Written = Record<string, unknown>;
@@ -26,16 +26,20 @@ export type IntentionDefault = "allow" | "deny" | undefined;
 export function buildPolicies(entries: ConfigEntries, standard: IntentionDefault, names: ImportNames, report: ReportFinding): ImportedResource[] {
   const { intentions } = entries;
   // Who has no intentions has no mesh of Consul's, whatever its ACLs do by default.
-  if (intentions.size === 0) return [];
+  if (intentions.size === 0) {
+    if (standard === "deny") report({ effect: "todo", entry: "service-intentions", path: "", message: "there is none, and Consul denies by default: where its services are a mesh, none of them may call another, and no policy says so here", remedy: "write an AuthorizationPolicy without rules for the namespace, if that is meant" });
+    return [];
+  }
   const isAllowedByDefault = standard === "allow";
   const context: PolicyContext = { names, report, sayUnknown: sayOnce(report) };
-  const general = intentions.has("*") || standard === "deny" ? verdictsOn("*", entries, isAllowedByDefault, report) : undefined;
+  const hasGeneral = intentions.has("*") || intentions.has(EVERYWHERE);
+  const general = hasGeneral || standard === "deny" ? verdictsOn("*", entries, isAllowedByDefault, report) : undefined;
   // Who is let in anyway needs no policy.
   const isOpen = general === undefined || (isEverything(general.rest) && [...general.exact.values()].every(isEverything));
   const generalVerdicts = isOpen ? undefined : general;
-  const destinations = [...intentions.keys()].filter((name) => name !== "*").sort();
+  const destinations = [...intentions.keys()].filter((name) => name !== "*" && name !== EVERYWHERE).sort();
   if (standard === undefined) {
-    const entry = entryName("service-intentions", intentions.has("*") ? "*" : (destinations[0] ?? ""));
+    const entry = entryName("service-intentions", hasGeneral ? "*" : (destinations[0] ?? ""));
     report({ effect: "todo", entry, path: "", message: "what Consul does without an intention is not known here; deny is taken in the policies that are written, and services without intentions get none", remedy: "give --intention-default, as acl.default_policy or default_intention_policy say" });
   }
   return [

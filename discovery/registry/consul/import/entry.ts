@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { durationMs, isDuration } from "../../../../api/duration.ts";
+import { isUnset } from "./unset.ts";
 
 /*
  * What is read of Consul's config entries, as its HTTP API and `consul config
@@ -20,6 +21,12 @@ function list<T extends z.ZodType>(item: T) {
 
 function optional<T extends z.ZodType>(schema: T) {
   return schema.nullish().transform((value) => value ?? undefined);
+}
+
+/** With the names of fields that are not known here in `others`: whoever decides by such a mapping must not pass over a condition. */
+function withOthers<S extends z.ZodRawShape>(shape: S, alsoKnown: readonly string[] = []) {
+  const known = new Set([...Object.keys(shape), ...alsoKnown]);
+  return z.looseObject(shape).transform((value) => ({ ...value, others: Object.entries(value).filter(([name, item]) => !known.has(name) && !isUnset(item)).map(([name]) => name) }));
 }
 
 /** Go's form, negative to switch something off, or a number of nanoseconds; in milliseconds, 0 where unset. */
@@ -136,24 +143,25 @@ const proxyDefaults = z.object({
 
 const action = z.enum(["allow", "deny"]);
 
-const permission = z.object({
+const permission = withOthers({
   Action: action,
-  HTTP: optional(z.object({ PathExact: text, PathPrefix: text, PathRegex: text, Header: list(z.unknown()), Methods: list(z.string()) })),
+  HTTP: optional(withOthers({ PathExact: text, PathPrefix: text, PathRegex: text, Header: list(z.unknown()), Methods: list(z.string()) })),
   JWT: optional(z.unknown()),
 });
 
-const intentions = z.object({
-  ...identity,
-  Sources: list(z.object({
+const source = withOthers(
+  {
     Name: z.string().min(1),
     ...place,
     Peer: text,
     SamenessGroup: text,
     Action: optional(z.union([action, z.literal("").transform(() => undefined)])),
     Permissions: list(permission),
-  })),
-  JWT: optional(z.unknown()),
-});
+  },
+  ["Precedence", "Type", "Description", "LegacyID", "LegacyMeta", "LegacyCreateTime", "LegacyUpdateTime"],
+);
+
+const intentions = withOthers({ ...identity, Sources: list(source), JWT: optional(z.unknown()) }, ["Kind", "Meta", "Hash", "CreateIndex", "ModifyIndex"]);
 
 /** The kinds that become resources of the mesh. */
 export const TRANSLATED_KINDS = {

@@ -1,4 +1,5 @@
 import type { TranslatedKind } from "./entry.ts";
+import { isUnset } from "./unset.ts";
 
 /** Looked at by the translation, which reports itself what it cannot say. */
 const READ = Symbol("read");
@@ -109,7 +110,7 @@ export function fieldsLeftOut(kind: TranslatedKind, entry: Readonly<Record<strin
   const found: LeftOut[] = [];
   const walk = (value: unknown, pattern: string, path: string): void => {
     const rule = rules[pattern];
-    if (rule === READ || isEmpty(value)) return;
+    if (rule === READ || isUnset(value)) return;
     if (typeof rule === "string") {
       found.push({ path, isKnown: true, remedy: rule });
     } else if (Array.isArray(value)) {
@@ -126,10 +127,4 @@ export function fieldsLeftOut(kind: TranslatedKind, entry: Readonly<Record<strin
   };
   walk(entry, "", "");
   return found;
-}
-
-/** Unset, as Consul writes it. */
-function isEmpty(value: unknown): boolean {
-  if (value === null || value === undefined || value === "" || value === false || value === 0) return true;
-  return typeof value === "object" && Object.values(value).every(isEmpty);
 }

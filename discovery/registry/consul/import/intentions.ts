@@ -1,8 +1,9 @@
+import { dnsLabelProblem } from "../../../../api/name.ts";
 import { policyMethodProblem, policyPathProblem } from "../../../../api/policy-pattern.ts";
 import { type EntryOf, isDefaultPlace, type Permission } from "./entry.ts";
 import { entryName, type ReportFinding } from "./finding.ts";
 import { ANY_OPERATION, isAny, MAX_OPERATIONS, type Operation, subtractAll } from "./operations.ts";
-import type { ConfigEntries } from "./read-entries.ts";
+import { type ConfigEntries, EVERYWHERE } from "./read-entries.ts";
 
 /** What a caller may do: these requests; all of them where there is `ANY_OPERATION`; none where the list is empty. */
 export type Allowed = readonly Operation[];
@@ -20,6 +21,8 @@ export const EVERYTHING: Allowed = [ANY_OPERATION];
 export const NOTHING: Allowed = [];
 
 const WILDCARD = "*";
+/** The entries of all destinations: of the namespace, and of all namespaces. */
+const WILDCARDS: readonly string[] = [WILDCARD, EVERYWHERE];
 
 type Intentions = EntryOf<"service-intentions">;
 
@@ -35,25 +38,50 @@ export function isEverything(allowed: Allowed): boolean {
  * @param destination `*` for those that have no intentions of their own
  * @param isAllowedByDefault what holds where no intention does
  */
-export function verdictsOn(destination: string, { intentions }: ConfigEntries, isAllowedByDefault: boolean, report: ReportFinding): Verdicts {
+export function verdictsOn(destination: string, entries: ConfigEntries, isAllowedByDefault: boolean, report: ReportFinding): Verdicts {
+  const { nameless, ...verdicts } = readVerdicts(destination, entries, isAllowedByDefault, report);
+  const { rest, from } = verdicts;
+  const refused = rest.length === 0 ? [] : [...nameless].filter(([, allowed]) => subtractAll(rest, allowed)?.length !== 0).map(([name]) => name);
+  if (refused.length === 0) return verdicts;
+  report({
+    effect: "lost",
+    entry: from[0] ?? "",
+    path: "Sources",
+    message: `${refused.join(", ")} may do less than others, and would be taken for one of those, because its identity in the mesh is not known: all that are not named are refused`,
+    remedy: "name the callers that are allowed, or give it a name that a service account can have",
+  });
+  return { ...verdicts, rest: NOTHING };
+}
+
+/** `nameless`: what sources may do whose callers the mesh cannot tell from others. */
+function readVerdicts(destination: string, { intentions }: ConfigEntries, isAllowedByDefault: boolean, report: ReportFinding): Verdicts & { readonly nameless: ReadonlyMap<string, Allowed> } {
   const exact = new Map<string, Allowed>();
+  const nameless = new Map<string, Allowed>();
   const from: string[] = [];
-  for (const name of destination === WILDCARD ? [WILDCARD] : [destination, WILDCARD]) {
+  for (const name of destination === WILDCARD ? WILDCARDS : [destination, ...WILDCARDS]) {
     const entry = intentions.get(name);
     if (entry === undefined) continue;
-    from.push(entryName("service-intentions", name));
+    from.push(entryName("service-intentions", entry.Name));
     // What the wildcard's entry cannot say is reported once, where it is asked for by itself.
-    const say: ReportFinding = name === destination ? report : () => {};
+    const say: ReportFinding = name === destination || destination === WILDCARD ? report : () => {};
     let rest: Allowed | undefined;
+    let restOfAll: Allowed | undefined;
     entry.Sources.forEach((source, index) => {
-      if (!isKnownSource(entry, index, say)) return;
+      const isKnown = isKnownSource(entry, index, say);
       const allowed = allowedTo(entry, index, isAllowedByDefault, say);
-      if (source.Name === WILDCARD) rest = allowed;
-      else if (!exact.has(source.Name)) exact.set(source.Name, allowed);
+      const isNameless = !isKnown || (source.Name !== WILDCARD && dnsLabelProblem(source.Name) !== undefined);
+      if (isNameless && !nameless.has(source.Name)) nameless.set(source.Name, allowed);
+      if (!isKnown) return;
+      if (source.Name !== WILDCARD) {
+        if (!exact.has(source.Name)) exact.set(source.Name, allowed);
+      } else if (isDefaultPlace(source)) rest ??= allowed;
+      else restOfAll ??= allowed;
     });
-    if (rest !== undefined) return { exact, rest, from };
+    // The namespace's own wildcard goes before that of all namespaces.
+    rest ??= restOfAll;
+    if (rest !== undefined) return { exact, nameless, rest, from };
   }
-  return { exact, rest: isAllowedByDefault ? EVERYTHING : NOTHING, from };
+  return { exact, nameless, rest: isAllowedByDefault ? EVERYTHING : NOTHING, from };
 }
 
 function isKnownSource(entry: Intentions, index: number, report: ReportFinding): boolean {
@@ -77,6 +105,11 @@ function allowedTo(entry: Intentions, index: number, isAllowedByDefault: boolean
   const name = entryName("service-intentions", entry.Name);
   const path = `Sources[${index}]`;
   if (source === undefined || source.Action === "deny") return NOTHING;
+  const others = [...entry.others, ...source.others];
+  if (others.length > 0) {
+    report({ effect: "lost", entry: name, path, message: `the import does not know ${others.join(", ")}, which may be a condition: it allows nothing`, remedy: "look up what Consul does with it, and allow the source by hand" });
+    return NOTHING;
+  }
   if (entry.JWT !== undefined) {
     report({ effect: "lost", entry: name, path: "JWT", message: "the mesh does not check tokens yet: whoever needs one is refused", remedy: "check tokens in the application, and allow the sources by hand" });
     return NOTHING;
@@ -90,6 +123,9 @@ type Say = (path: string, message: string, remedy: string) => void;
 /**
  * The requests that a list of permissions allows, of which the first that
  * matches decides. What an operation cannot say is refused, never allowed.
+ *
+ * A token is not part of what matches: who comes without the one that the first
+ * permission asks for is refused, whatever a later permission says.
  */
 function allowedOperations(permissions: readonly Permission[], isAllowedByDefault: boolean, say: Say): Allowed {
   const denied: Operation[] = [];
@@ -113,6 +149,7 @@ function allowedOperations(permissions: readonly Permission[], isAllowedByDefaul
       denied.push(operation);
       say(path, `${what} cannot be said: more requests are refused than in Consul`, remedy);
     } else {
+      if (permission.JWT !== undefined) denied.push(operation);
       say(path, `${what} cannot be said: the requests that it allows are refused`, remedy);
     }
   });
@@ -121,21 +158,22 @@ function allowedOperations(permissions: readonly Permission[], isAllowedByDefaul
 }
 
 /** @returns `unsaid`: conditions that are left out of the operation, which so describes more requests */
-function operationOf({ HTTP: http, JWT: token }: Permission): { operation: Operation; unsaid: readonly string[] } {
+function operationOf({ HTTP: http, JWT: token, others }: Permission): { operation: Operation; unsaid: readonly string[] } {
   const { PathExact: exact = "", PathPrefix: prefix = "", PathRegex: regex = "", Header: headers = [], Methods: methods = [] } = http ?? {};
   const path = exact === "" ? (prefix === "" || prefix === "/" ? "" : `${prefix}*`) : exact;
   // A * that is Consul's own would be a wildcard.
   const hasStar = (exact === "" ? prefix : exact).includes("*");
   const isPath = path === "" || (!hasStar && policyPathProblem(path) === undefined);
-  const areMethods = methods.every((method) => policyMethodProblem(method) === undefined);
+  const areMethods = methods.every((method) => !method.includes("*") && policyMethodProblem(method) === undefined);
   return {
     operation: { ...ANY_OPERATION, paths: path !== "" && isPath ? [path] : [], methods: areMethods ? methods : [] },
     unsaid: [
       ...(regex === "" ? [] : ["a regular expression of the path"]),
       ...(isPath ? [] : [`the path ${path}`]),
-      ...(areMethods ? [] : ["a method that is not in capital letters"]),
+      ...(areMethods ? [] : ["a method that is no word in capital letters"]),
       ...(headers.length === 0 ? [] : ["a condition on headers"]),
       ...(token === undefined ? [] : ["a condition on tokens"]),
+      ...[...others, ...(http?.others ?? [])].map((name) => `${name}, which the import does not know,`),
     ],
   };
 }

@@ -22,6 +22,9 @@ export interface EntrySource {
   readonly value: unknown;
 }
 
+/** Under this name the intentions hold that are those of all destinations in all namespaces of Consul Enterprise. */
+export const EVERYWHERE = "*/*";
+
 const MAX_DEPTH = 50;
 
 /** Consul's other kinds, and what to do instead. */
@@ -67,11 +70,12 @@ export function readConfigEntries(sources: readonly EntrySource[]): Result<Confi
       }
       return;
     }
-    if (!isDefaultPlace(parsed.data)) {
+    const isEverywhere = kind === "service-intentions" && name === "*" && isDefaultPlace({ ...parsed.data, Namespace: "" }) && parsed.data.Namespace === "*";
+    if (!isEverywhere && !isDefaultPlace(parsed.data)) {
       findings.push({ effect: "lost", entry, path: "Namespace", message: "it belongs to a namespace or partition other than default", remedy: "import each namespace of Consul Enterprise by itself, under a namespace of the mesh" });
       return;
     }
-    read[kind].set(name, parsed.data as EntryOf<K>);
+    read[kind].set(isEverywhere ? EVERYWHERE : name, parsed.data as EntryOf<K>);
     for (const { path, isKnown, remedy } of fieldsLeftOut(kind, value)) {
       findings.push({ effect: "lost", entry, path, message: isKnown ? "it is left out" : "the import does not know the field", remedy });
     }
@@ -91,12 +95,13 @@ export function readConfigEntries(sources: readonly EntrySource[]): Result<Confi
       const kind = item["Kind"];
       const name = nameOf(item);
       const entry = entryName(kind, name);
-      const before = seen.get(entry);
+      const place = item["Namespace"] === "*" ? `${entry} of all namespaces` : entry;
+      const before = seen.get(place);
       if (before !== undefined) {
         issues.push(issueOf("IM0604", where, "Name", `${entry} is there twice, also in ${before}`, "leave out the older one"));
         continue;
       }
-      seen.set(entry, where);
+      seen.set(place, where);
       if (Object.hasOwn(TRANSLATED_KINDS, kind)) readOne(kind as TranslatedKind, name, item, where);
       else findings.push({ effect: "lost", entry, path: "", message: "entries of this kind are not translated", remedy: remedyOfKind(kind) });
     }

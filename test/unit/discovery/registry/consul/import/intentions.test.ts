@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type CalledRequest, importEntries, isAllowedByIstio, policiesOf, type WrittenPolicy } from "../../../../../support/consul-import.ts";
 
-type Permission = { readonly Action: "allow" | "deny"; readonly HTTP: { readonly PathExact?: string; readonly PathPrefix?: string; readonly Methods?: readonly string[]; readonly Header?: readonly object[] } };
+type Permission = { readonly Action: "allow" | "deny"; readonly HTTP: { readonly PathExact?: string; readonly PathPrefix?: string; readonly Methods?: readonly string[]; readonly Header?: readonly object[] }; readonly JWT?: object };
 type Source = { readonly Name: string; readonly Action?: "allow" | "deny"; readonly Permissions?: readonly Permission[] };
 type Intentions = { readonly Kind: "service-intentions"; readonly Name: string; readonly Sources: readonly Source[] };
 
@@ -24,16 +24,22 @@ const verdict = fc.oneof(
 const sources: fc.Arbitrary<readonly Source[]> = fc.uniqueArray(fc.tuple(fc.constantFrom(...SERVICES, "*"), verdict), { selector: ([name]) => name, minLength: 1, maxLength: 4 }).map((list) => list.map(([Name, rest]) => ({ Name, ...rest })));
 const intentions = fc.uniqueArray(fc.tuple(fc.constantFrom("a", "b", "*"), sources), { selector: ([name]) => name, minLength: 1, maxLength: 3 }).map((list) => list.map(([Name, Sources]): Intentions => ({ Kind: "service-intentions", Name, Sources })));
 
+/** What a request has that no policy here can see. */
+interface Unseen {
+  readonly header: boolean;
+  readonly token: boolean;
+}
+
 /** Consul's word, by its precedence and the first permission that matches. */
-function isAllowedByConsul(all: readonly Intentions[], request: CalledRequest, isDefault: boolean): boolean {
+function isAllowedByConsul(all: readonly Intentions[], request: CalledRequest, isDefault: boolean, unseen: Unseen = { header: true, token: true }): boolean {
   for (const destination of [request.destination, "*"]) {
     for (const source of [request.source, "*"]) {
       const found = all.find(({ Name }) => Name === destination)?.Sources.find(({ Name }) => Name === source);
       if (found === undefined) continue;
       if (found.Action !== undefined) return found.Action === "allow";
-      const decisive = found.Permissions?.find(({ HTTP: { PathExact, PathPrefix, Methods } }) =>
-        (PathExact === undefined || PathExact === request.path) && (PathPrefix === undefined || request.path.startsWith(PathPrefix)) && (Methods === undefined || Methods.includes(request.method)));
-      return decisive === undefined ? isDefault : decisive.Action === "allow";
+      const decisive = found.Permissions?.find(({ HTTP: { PathExact, PathPrefix, Methods, Header } }) =>
+        (Header === undefined || unseen.header) && (PathExact === undefined || PathExact === request.path) && (PathPrefix === undefined || request.path.startsWith(PathPrefix)) && (Methods === undefined || Methods.includes(request.method)));
+      return decisive === undefined ? isDefault : decisive.Action === "allow" && (decisive.JWT === undefined || unseen.token);
     }
   }
   return isDefault;
@@ -67,6 +73,79 @@ describe("consul import: intentions", () => {
     });
   }
 
+  it("lets in nobody more by headers, by tokens, or for want of a name in the mesh", () => {
+    const unsaid = fc.tuple(permission, fc.constantFrom({}, { Header: [{ Name: "x-user", Present: true }] }), fc.constantFrom({}, { JWT: { Providers: [{ Name: "okta" }] } }))
+      .map(([one, header, token]): Permission => ({ ...one, ...token, HTTP: { ...one.HTTP, ...header } }));
+    const said = fc.oneof(fc.constantFrom({ Action: "allow" as const }, { Action: "deny" as const }), fc.record({ Permissions: fc.array(unsaid, { minLength: 1, maxLength: 3 }) }));
+    // No service account has such a name: whoever comes from that service comes under another.
+    const fromAnybody = fc.uniqueArray(fc.tuple(fc.constantFrom("a", "Odd_Name", "*"), said), { selector: ([name]) => name, minLength: 1 }).map((list) => list.map(([Name, rest]): Source => ({ Name, ...rest })));
+    const some = fc.uniqueArray(fc.tuple(fc.constantFrom("a", "*"), fromAnybody), { selector: ([name]) => name, minLength: 1 }).map((list) => list.map(([Name, Sources]): Intentions => ({ Kind: "service-intentions", Name, Sources })));
+    fc.assert(
+      fc.property(some, fc.constantFrom("allow", "deny"), (all, intentionDefault) => {
+        const policies = policiesFor(all, intentionDefault);
+        for (const destination of ["a", "b"]) {
+          for (const path of PATHS) {
+            for (const method of METHODS) {
+              for (const source of ["a", "stranger"]) {
+                if (!isAllowedByIstio(policies, { source, destination, path, method })) continue;
+                for (const who of source === "a" ? ["a"] : ["stranger", "Odd_Name"]) {
+                  for (const header of [true, false]) {
+                    for (const token of [true, false]) {
+                      assert.ok(isAllowedByConsul(all, { source: who, destination, path, method }, intentionDefault === "allow", { header, token }), `${who} -> ${destination} ${method} ${path} ${JSON.stringify({ header, token })}`);
+                    }
+                  }
+                }
+              }
+            }
+          }
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("allows nothing where there is a field that it does not know", () => {
+    const allowing = { Name: "b", Permissions: [{ Action: "allow", HTTP: { PathPrefix: "/x" } }] };
+    const [allowed] = allowing.Permissions;
+    const cases: readonly [object, string, string][] = [
+      [{ Sources: [{ ...allowing, Permissions: [{ ...allowed, HTTP: { PathPrefix: "/x", QueryParam: [{ Name: "q", Present: true }] } }] }] }, "Sources[0].Permissions[0]", "QueryParam"],
+      [{ Sources: [{ ...allowing, Permissions: [{ ...allowed, HTTP: { path_prefix: "/x" } }] }] }, "Sources[0].Permissions[0]", "path_prefix"],
+      [{ Sources: [{ ...allowing, Permissions: [{ ...allowed, Time: "night" }] }] }, "Sources[0].Permissions[0]", "Time"],
+      [{ Sources: [{ Name: "b", Action: "allow", Region: "eu" }] }, "Sources[0]", "Region"],
+      [{ Sources: [allowing], Until: "2030" }, "Sources[0]", "Until"],
+    ];
+    for (const [entry, path, field] of cases) {
+      const all = [{ Kind: "service-intentions", Name: "a", ...entry }];
+      assert.equal(isAllowedByIstio(policiesFor(all, "deny"), { source: "b", destination: "a", path: "/x", method: "GET" }), false, field);
+      const { findings } = importEntries(all, { intentionDefault: "deny" });
+      assert.ok(findings.some((finding) => finding.effect === "lost" && finding.path === path && finding.message.includes(field)), JSON.stringify(findings));
+    }
+    const unset = [{ Kind: "service-intentions", Name: "a", Sources: [{ ...allowing, Region: "", Precedence: 9, Type: "consul", LegacyMeta: {} }], Until: null, Hash: 7 }];
+    assert.equal(isAllowedByIstio(policiesFor(unset, "deny"), { source: "b", destination: "a", path: "/x", method: "GET" }), true);
+    assert.deepEqual(importEntries(unset, { intentionDefault: "deny" }).findings, []);
+  });
+
+  it("takes the wildcard of the namespace before that of all namespaces, in sources and in destinations", () => {
+    const everywhere = (name: string, action: string): object => ({ Name: name, Namespace: "*", Action: action });
+    const own = { Kind: "service-intentions", Name: "a", Sources: [{ Name: "*", Action: "deny" }, everywhere("*", "allow")] };
+    const ofAll = { Kind: "service-intentions", Name: "*", Namespace: "*", Sources: [everywhere("*", "deny")] };
+    const isLetIn = (all: readonly object[], source: string, destination: string): boolean => isAllowedByIstio(policiesFor(all, "allow"), { source, destination, path: "/", method: "GET" });
+    assert.equal(isLetIn([own], "b", "a"), false);
+    assert.equal(isLetIn([{ ...own, Sources: own.Sources.toReversed() }], "b", "a"), false);
+    assert.equal(isLetIn([ofAll], "b", "a"), false, "without a word of its own the namespace does as all do");
+    assert.equal(isLetIn([ofAll, { Kind: "service-intentions", Name: "*", Sources: [{ Name: "b", Action: "allow" }] }], "b", "a"), true);
+    assert.equal(isLetIn([ofAll, { Kind: "service-intentions", Name: "*", Sources: [{ Name: "b", Action: "allow" }] }], "c", "a"), false);
+    assert.equal(isLetIn([ofAll, { Kind: "service-intentions", Name: "a", Sources: [{ Name: "b", Action: "allow" }] }], "c", "a"), false);
+  });
+
+  it("says whom it refuses because others may do less", () => {
+    const all = [{ Kind: "service-intentions", Name: "a", Sources: [{ Name: "b", Action: "allow" }, { Name: "Odd_Name", Action: "deny" }, { Name: "shop", Peer: "east", Action: "deny" }, { Name: "*", Action: "allow" }] }];
+    const policies = policiesFor(all, "deny");
+    assert.deepEqual(["b", "c"].map((source) => isAllowedByIstio(policies, { source, destination: "a", path: "/", method: "GET" })), [true, false]);
+    const { findings } = importEntries(all, { intentionDefault: "deny" });
+    assert.ok(findings.some(({ effect, message }) => effect === "lost" && message.startsWith("Odd_Name, shop may do less than others")), JSON.stringify(findings));
+  });
+
   it("lets in nobody more where a permission cannot be said, and says so", () => {
     const header = [{ Name: "x-user", Exact: "root" }];
     const all = [
@@ -75,6 +154,7 @@ describe("consul import: intentions", () => {
         { Action: "allow", HTTP: { PathRegex: "/w/.*" } },
         { Action: "allow", HTTP: { PathPrefix: "/star*" } },
         { Action: "allow", HTTP: { Methods: ["get"] } },
+        { Action: "allow", HTTP: { Methods: ["G*"] } },
         { Action: "allow", HTTP: { PathPrefix: "/x" } },
         { Action: "allow", HTTP: { PathExact: "/w" } },
       ] }] },
@@ -83,7 +163,7 @@ describe("consul import: intentions", () => {
     const allowed = PATHS.filter((path) => isAllowedByIstio(policies, { source: "b", destination: "a", path, method: "GET" }));
     assert.deepEqual(allowed, ["/w"]);
     const { findings } = importEntries(all, { intentionDefault: "deny" });
-    assert.deepEqual(findings.map(({ effect, path }) => [effect, path]), [0, 1, 2, 3].map((index) => ["lost", `Sources[0].Permissions[${index}]`]));
+    assert.deepEqual(findings.map(({ effect, path }) => [effect, path]), [0, 1, 2, 3, 4].map((index) => ["lost", `Sources[0].Permissions[${index}]`]));
   });
 
   it("refuses who needs a token", () => {
@@ -103,7 +183,10 @@ describe("consul import: intentions", () => {
   });
 
   it("writes nothing where Consul has no intentions, and says what it assumes where the default is not known", () => {
-    assert.deepEqual(importEntries([], { intentionDefault: "deny" }).resources, []);
+    const none = importEntries([], { intentionDefault: "deny" });
+    assert.deepEqual(none.resources, []);
+    assert.match(none.findings[0]?.message ?? "", /none of them may call another, and no policy says so/);
+    assert.deepEqual(importEntries([], { intentionDefault: "allow" }).findings, []);
     const { findings, resources } = importEntries([{ Kind: "service-intentions", Name: "a", Sources: [{ Name: "b", Action: "allow" }] }]);
     assert.deepEqual(resources.map(({ resource }) => resource.metadata.name), ["a"]);
     assert.deepEqual(findings.map(({ effect }) => effect), ["todo"]);
