@@ -140,6 +140,8 @@ const REQUESTS: readonly RawRequest[] = [
       let printed: string;
       let ours: StaticEnvoy;
       const open: { close(): unknown }[] = [];
+      const authority = createTestAuthority();
+      const sidecars = new Map<string, StaticEnvoy>();
       const theirs = new Map<string, number>();
       const callers = new Map<string, Readonly<Record<"consul" | "mesh", TlsCaller>>>();
 
@@ -154,12 +156,13 @@ const REQUESTS: readonly RawRequest[] = [
         for (const [index, service] of DESTINATIONS.entries()) {
           const port = ports[index] ?? 0;
           theirs.set(service, port);
-          open.push(await startConsulSidecar({ consul, consulPath: path ?? "", managementToken: MANAGEMENT_TOKEN, service, applicationPort, port, folder: join(folder, `${policy}-${service}`) }));
+          const sidecar = await startConsulSidecar({ consul, consulPath: path ?? "", managementToken: MANAGEMENT_TOKEN, service, applicationPort, port, folder: join(folder, `${policy}-${service}`) });
+          sidecars.set(service, sidecar);
+          open.push(sidecar);
         }
         printed = await runImport("--address", consul.address, "--token-file", await consul.tokenFile(folder, 'service_prefix "" { policy = "read" } mesh = "read"'), "--intention-default", policy);
         const { resources, issues } = parseDocuments(`${MESH}\n---\n${printed}`, "imported.yaml", "files");
         assert.deepEqual(issues, []);
-        const authority = createTestAuthority();
         ours = await startInboundEnvoy({ folder: join(folder, `${policy}-mesh`), resources, groups: DESTINATIONS.map((name) => `consul/${name}`), authority, applicationPort });
         open.push(ours);
         for (const name of CALLERS) {
@@ -200,7 +203,7 @@ const REQUESTS: readonly RawRequest[] = [
             }
           }
           if (destination !== "tokens") assert.deepEqual(seen.same, new Set([false, true]), "there are callers of both kinds");
-          if (destination === "web") assert.ok(seen.less > 0, "what cannot be said is refused");
+          if (destination === "web" || destination === "tokens") assert.ok(seen.less > 0, "what cannot be said is refused");
         });
       }
 
@@ -214,6 +217,31 @@ const REQUESTS: readonly RawRequest[] = [
           }
         }
       });
+
+      if (policy === "deny") {
+        it("lets in nobody who is no service of Consul's", async () => {
+          // Consul gives certificates to its services alone: what it would say to others is read in its proxy.
+          const theirConfig = (await sidecars.get("open")?.admin("/config_dump")) ?? "";
+          const [, everybody = ""] = /"\^spiffe:\/\/([^"]*svc\/\[\^\/\]\+)\$"/.exec(theirConfig) ?? [];
+          const [trustDomain] = everybody.split("/");
+          assert.match(`${trustDomain}/ns/default/dc/dc1/svc/friend`, new RegExp(`^${everybody}$`), "its * is a pattern");
+          assert.doesNotMatch(`${trustDomain}/ns/elsewhere/dc/dc1/svc/friend`, new RegExp(`^${everybody}$`));
+
+          const { certificateChain, privateKey } = authority.mint("spiffe://mesh.internal/ns/elsewhere/sa/friend");
+          const stranger = createTlsCaller({ cert: certificateChain, key: privateKey.revealText() });
+          open.push(stranger);
+          for (const destination of DESTINATIONS) {
+            assert.equal((await stranger.ask(ours.portOf(destination), { method: "GET", path: "/p/a" })).status, 403, destination);
+          }
+        });
+      } else {
+        it("refuses who has no token, where Consul's own proxy does not ask for it", async () => {
+          for (const caller of ["friend", "foe", "slash"]) {
+            const { consul: theirAnswer, mesh: ourAnswer } = await answers(caller, "tokens", { method: "GET", path: "/p/a" });
+            assert.deepEqual([theirAnswer.status, ourAnswer.status], [200, 403], caller);
+          }
+        });
+      }
 
       it("says of each source whose permissions it cannot say", () => {
         const lines = printed.replaceAll(/\n# */g, " ");

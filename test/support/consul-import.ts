@@ -16,6 +16,8 @@ export function importEntries(entries: readonly unknown[], changes: Partial<Impo
 
 /** A request between workloads of the namespace `consul`. */
 export interface CalledRequest {
+  /** The caller's, if it is another one. */
+  readonly namespace?: string;
   readonly source: string;
   readonly destination: string;
   readonly path: string;
@@ -30,8 +32,8 @@ export interface WrittenPolicy {
 }
 
 /** Istio's word: DENY wins, and where any ALLOW policy holds one must match. */
-export function isAllowedByIstio(policies: readonly WrittenPolicy[], { source, destination, path, method }: CalledRequest): boolean {
-  const principal = `mesh.internal/ns/consul/sa/${source}`;
+export function isAllowedByIstio(policies: readonly WrittenPolicy[], { namespace = "consul", source, destination, path, method }: CalledRequest): boolean {
+  const principal = `mesh.internal/ns/${namespace}/sa/${source}`;
   const isOne = (patterns: readonly string[], value: string): boolean => patterns.some((pattern) => (pattern.endsWith("*") ? value.startsWith(pattern.slice(0, -1)) : pattern === value));
   const matches = ({ rules = [] }: WrittenPolicy): boolean =>
     rules.some(

@@ -35,7 +35,7 @@ export function buildPolicies(entries: ConfigEntries, standard: IntentionDefault
   const hasGeneral = intentions.has("*") || intentions.has(EVERYWHERE);
   const general = hasGeneral || standard === "deny" ? verdictsOn("*", entries, isAllowedByDefault, report) : undefined;
   // Who is let in anyway needs no policy.
-  const isOpen = general === undefined || (isEverything(general.rest) && [...general.exact.values()].every(isEverything));
+  const isOpen = general === undefined || (!general.isRestLocal && isEverything(general.rest) && [...general.exact.values()].every(isEverything));
   const generalVerdicts = isOpen ? undefined : general;
   const destinations = [...intentions.keys()].filter((name) => name !== "*" && name !== EVERYWHERE).sort();
   if (standard === undefined) {
@@ -68,7 +68,7 @@ function policy(name: string, destination: string | undefined, action: "ALLOW" |
   return { resource: writeResource("AuthorizationPolicy", name, names, spec), from };
 }
 
-function allowRules({ exact, rest, from }: Verdicts, context: PolicyContext): Written[] {
+function allowRules({ exact, rest, isRestLocal, from }: Verdicts, context: PolicyContext): Written[] {
   const rules: Written[] = [];
   const free: string[] = [];
   for (const [service, allowed] of exact) {
@@ -80,7 +80,7 @@ function allowRules({ exact, rest, from }: Verdicts, context: PolicyContext): Wr
   if (rest.length > 0) {
     // Others than those who have a verdict of their own; but those who may do everything need not be told apart.
     const others = [...exact].filter(([, allowed]) => !isEverything(allowed)).flatMap(([service]) => principalOf(service, from, context) ?? []);
-    rules.push(rule({ principals: ["*"], ...(others.length === 0 ? {} : { notPrincipals: others }) }, rest));
+    rules.push(rule({ principals: [isRestLocal ? namespacePrincipals(context.names) : "*"], ...(others.length === 0 ? {} : { notPrincipals: others }) }, rest));
     if (isEverything(rest)) return rules;
   }
   return free.length === 0 ? rules : [rule({ principals: free }, EVERYTHING), ...rules];
@@ -110,6 +110,8 @@ function denyRules(destination: string, verdicts: Verdicts, general: Verdicts, c
     const others = [...known.values()].filter((principal) => principal !== undefined);
     rules.push(rule(others.length === 0 ? { principals: ["*"] } : { notPrincipals: others }, left));
   }
+  const isWider = verdicts.isRestLocal && !general.isRestLocal && general.rest.length > 0;
+  if (isWider) rules.push(rule({ notPrincipals: [namespacePrincipals(context.names)] }, general.rest));
   return refused.length === 0 ? rules : [rule({ principals: refused }, EVERYTHING), ...rules];
 }
 
@@ -118,6 +120,11 @@ function rule(source: Written, allowed: Allowed): Written {
     from: [{ source }],
     ...(isEverything(allowed) ? {} : { to: allowed.map((operation) => ({ operation: writeOperation(operation) })) }),
   };
+}
+
+/** All services of Consul's, by the documented assumption that they run in the namespace. */
+function namespacePrincipals({ trustDomain, namespace }: ImportNames): string {
+  return `${trustDomain}/ns/${namespace}/sa/*`;
 }
 
 /** The identity that workloads of a service have, by the documented assumption that it has a service account of its own name. */

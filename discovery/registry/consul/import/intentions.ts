@@ -14,6 +14,8 @@ export interface Verdicts {
   readonly exact: ReadonlyMap<string, Allowed>;
   /** Of everybody else. */
   readonly rest: Allowed;
+  /** Everybody else of the namespace only: who is of another may do nothing. */
+  readonly isRestLocal: boolean;
   readonly from: readonly string[];
 }
 
@@ -39,10 +41,12 @@ export function isEverything(allowed: Allowed): boolean {
  * @param isAllowedByDefault what holds where no intention does
  */
 export function verdictsOn(destination: string, entries: ConfigEntries, isAllowedByDefault: boolean, report: ReportFinding): Verdicts {
-  const { nameless, ...verdicts } = readVerdicts(destination, entries, isAllowedByDefault, report);
+  const { nameless, foreign, ...verdicts } = readVerdicts(destination, entries, isAllowedByDefault, report);
   const { rest, from } = verdicts;
-  const refused = rest.length === 0 ? [] : [...nameless].filter(([, allowed]) => subtractAll(rest, allowed)?.length !== 0).map(([name]) => name);
-  if (refused.length === 0) return verdicts;
+  const isLess = (allowed: Allowed): boolean => rest.length > 0 && subtractAll(rest, allowed)?.length !== 0;
+  const refused = [...nameless].filter(([, allowed]) => isLess(allowed)).map(([name]) => name);
+  const isRestLocal = verdicts.isRestLocal || foreign.some(isLess);
+  if (refused.length === 0) return { ...verdicts, isRestLocal };
   report({
     effect: "lost",
     entry: from[0] ?? "",
@@ -50,13 +54,20 @@ export function verdictsOn(destination: string, entries: ConfigEntries, isAllowe
     message: `${refused.join(", ")} may do less than others, and would be taken for one of those, because its identity in the mesh is not known: all that are not named are refused`,
     remedy: "name the callers that are allowed, or give it a name that a service account can have",
   });
-  return { ...verdicts, rest: NOTHING };
+  return { ...verdicts, isRestLocal, rest: NOTHING };
 }
 
-/** `nameless`: what sources may do whose callers the mesh cannot tell from others. */
-function readVerdicts(destination: string, { intentions }: ConfigEntries, isAllowedByDefault: boolean, report: ReportFinding): Verdicts & { readonly nameless: ReadonlyMap<string, Allowed> } {
+interface ReadVerdicts extends Verdicts {
+  /** What sources of the namespace may do that the mesh cannot tell from others. */
+  readonly nameless: ReadonlyMap<string, Allowed>;
+  /** What sources may do that are of peers and of other namespaces. */
+  readonly foreign: readonly Allowed[];
+}
+
+function readVerdicts(destination: string, { intentions }: ConfigEntries, isAllowedByDefault: boolean, report: ReportFinding): ReadVerdicts {
   const exact = new Map<string, Allowed>();
   const nameless = new Map<string, Allowed>();
+  const foreign: Allowed[] = [];
   const from: string[] = [];
   for (const name of destination === WILDCARD ? WILDCARDS : [destination, ...WILDCARDS]) {
     const entry = intentions.get(name);
@@ -67,21 +78,21 @@ function readVerdicts(destination: string, { intentions }: ConfigEntries, isAllo
     let rest: Allowed | undefined;
     let restOfAll: Allowed | undefined;
     entry.Sources.forEach((source, index) => {
+      const { Name: caller } = source;
       const isKnown = isKnownSource(entry, index, say);
-      const allowed = allowedTo(entry, index, isAllowedByDefault, say);
-      const isNameless = !isKnown || (source.Name !== WILDCARD && dnsLabelProblem(source.Name) !== undefined);
-      if (isNameless && !nameless.has(source.Name)) nameless.set(source.Name, allowed);
-      if (!isKnown) return;
-      if (source.Name !== WILDCARD) {
-        if (!exact.has(source.Name)) exact.set(source.Name, allowed);
+      const allowed = allowedTo(entry, index, isAllowedByDefault, isKnown ? say : () => {});
+      if (!isKnown) foreign.push(allowed);
+      else if (caller !== WILDCARD) {
+        if (!exact.has(caller)) exact.set(caller, allowed);
+        if (dnsLabelProblem(caller) !== undefined && !nameless.has(caller)) nameless.set(caller, allowed);
       } else if (isDefaultPlace(source)) rest ??= allowed;
       else restOfAll ??= allowed;
     });
-    // The namespace's own wildcard goes before that of all namespaces.
-    rest ??= restOfAll;
-    if (rest !== undefined) return { exact, nameless, rest, from };
+    // The namespace's own wildcard goes before that of all namespaces. It is not about others, of whom the default holds.
+    if (rest !== undefined) return { exact, nameless, foreign, rest, isRestLocal: !isAllowedByDefault, from };
+    if (restOfAll !== undefined) return { exact, nameless, foreign, rest: restOfAll, isRestLocal: false, from };
   }
-  return { exact, nameless, rest: isAllowedByDefault ? EVERYTHING : NOTHING, from };
+  return { exact, nameless, foreign, rest: isAllowedByDefault ? EVERYTHING : NOTHING, isRestLocal: false, from };
 }
 
 function isKnownSource(entry: Intentions, index: number, report: ReportFinding): boolean {

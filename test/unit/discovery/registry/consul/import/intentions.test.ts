@@ -63,6 +63,9 @@ describe("consul import: intentions", () => {
                 for (const method of METHODS) {
                   const request = { source, destination, path, method };
                   assert.equal(isAllowedByIstio(policies, request), isAllowedByConsul(all, request, intentionDefault === "allow"), JSON.stringify(request));
+                  // To Consul a stranger is none of its services, about whom alone intentions are.
+                  const isStrangerLetIn = isAllowedByIstio(policies, { ...request, namespace: "elsewhere" });
+                  assert.ok(intentionDefault === "allow" || !isStrangerLetIn, JSON.stringify(request));
                 }
               }
             }
@@ -138,12 +141,22 @@ describe("consul import: intentions", () => {
     assert.equal(isLetIn([ofAll, { Kind: "service-intentions", Name: "a", Sources: [{ Name: "b", Action: "allow" }] }], "c", "a"), false);
   });
 
+  it("keeps out other namespaces where Consul allows by default and denies some of them", () => {
+    const all = [
+      { Kind: "service-intentions", Name: "a", Sources: [{ Name: "shop", Peer: "east", Action: "deny" }] },
+      { Kind: "service-intentions", Name: "*", Sources: [{ Name: "spam", Action: "deny" }] },
+    ];
+    const policies = policiesFor(all, "allow");
+    const isLetIn = (namespace: string, source: string, destination: string): boolean => isAllowedByIstio(policies, { namespace, source, destination, path: "/", method: "GET" });
+    assert.deepEqual([isLetIn("consul", "b", "a"), isLetIn("consul", "spam", "a"), isLetIn("east", "shop", "a"), isLetIn("east", "shop", "b")], [true, false, false, true]);
+  });
+
   it("says whom it refuses because others may do less", () => {
     const all = [{ Kind: "service-intentions", Name: "a", Sources: [{ Name: "b", Action: "allow" }, { Name: "Odd_Name", Action: "deny" }, { Name: "shop", Peer: "east", Action: "deny" }, { Name: "*", Action: "allow" }] }];
     const policies = policiesFor(all, "deny");
     assert.deepEqual(["b", "c"].map((source) => isAllowedByIstio(policies, { source, destination: "a", path: "/", method: "GET" })), [true, false]);
     const { findings } = importEntries(all, { intentionDefault: "deny" });
-    assert.ok(findings.some(({ effect, message }) => effect === "lost" && message.startsWith("Odd_Name, shop may do less than others")), JSON.stringify(findings));
+    assert.ok(findings.some(({ effect, message }) => effect === "lost" && message.startsWith("Odd_Name may do less than others")), JSON.stringify(findings));
   });
 
   it("lets in nobody more where a permission cannot be said, and says so", () => {
