@@ -43,6 +43,8 @@ const SAID: Readonly<Record<string, readonly object[]>> = {
 const UNSAID: Readonly<Record<string, readonly object[]>> = {
   regex: [allow({ PathRegex: "/p/[a-z]+" })],
   "not-regex": [deny({ PathRegex: "/p/s.*" }), allow({ PathPrefix: "/p" })],
+  "not-some": [deny({ PathRegex: "/p/a?.*" }), deny({ PathRegex: "/h|/H" }), allow({ PathPrefix: "/" })],
+  "not-begin": [deny({ PathRegex: "/p/a?.*" }), allow({ PathPrefix: "/" })],
   present: [allow(header({ Present: true }))],
   absent: [allow(header({ Present: true, Invert: true }))],
   value: [allow(header({ Exact: "a1" }))],

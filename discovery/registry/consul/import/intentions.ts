@@ -171,9 +171,10 @@ function allowedOperations(permissions: readonly Permission[], isAllowedByDefaul
 /** @returns `unsaid`: conditions that are left out of the operation, which so describes more requests */
 function operationOf({ HTTP: http, JWT: token, others }: Permission): { operation: Operation; unsaid: readonly string[] } {
   const { PathExact: exact = "", PathPrefix: prefix = "", PathRegex: regex = "", Header: headers = [], Methods: methods = [] } = http ?? {};
-  const path = exact === "" ? (prefix === "" || prefix === "/" ? "" : `${prefix}*`) : exact;
+  const begin = prefix === "" ? beginOf(regex) : prefix;
+  const path = exact === "" ? (begin === "" || begin === "/" ? "" : `${begin}*`) : exact;
   // A * that is Consul's own would be a wildcard.
-  const hasStar = (exact === "" ? prefix : exact).includes("*");
+  const hasStar = (exact === "" ? begin : exact).includes("*");
   const isPath = path === "" || (!hasStar && policyPathProblem(path) === undefined);
   const areMethods = methods.every((method) => !method.includes("*") && policyMethodProblem(method) === undefined);
   return {
@@ -187,4 +188,12 @@ function operationOf({ HTTP: http, JWT: token, others }: Permission): { operatio
       ...[...others, ...(http?.others ?? [])].map((name) => `${name}, which the import does not know,`),
     ],
   };
+}
+
+/** Plain text that all paths begin with that an expression matches as a whole; it may be less than there is. */
+function beginOf(regex: string): string {
+  if (regex.includes("|")) return "";
+  const [plain = ""] = /^\/[\w/-]*/.exec(regex) ?? [];
+  // What follows may say that the last character need not be there.
+  return /^[?*{]/.test(regex.slice(plain.length)) ? plain.slice(0, -1) : plain;
 }

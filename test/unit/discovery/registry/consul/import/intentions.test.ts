@@ -179,6 +179,25 @@ describe("consul import: intentions", () => {
     assert.deepEqual(findings.map(({ effect, path }) => [effect, path]), [0, 1, 2, 3, 4].map((index) => ["lost", `Sources[0].Permissions[${index}]`]));
   });
 
+  it("denies by a regular expression no more than what begins like all that it matches", () => {
+    const cases: readonly [string, readonly string[]][] = [
+      ["/x/.*", ["/", "/x", "/w"]],
+      ["/x/y+", ["/", "/x", "/w"]],
+      ["/xa?", ["/", "/w"]],
+      ["/x/y/z*", ["/", "/x", "/x/y", "/w"]],
+      ["/w{0,1}", []],
+      ["/w|/x/.*", []],
+      ["(?i)/X/.*", []],
+      [".*", []],
+      ["/(x|w)", []],
+    ];
+    for (const [PathRegex, left] of cases) {
+      const policies = policiesFor([{ Kind: "service-intentions", Name: "a", Sources: [{ Name: "b", Permissions: [{ Action: "deny", HTTP: { PathRegex } }, { Action: "allow", HTTP: { PathPrefix: "/" } }] }] }], "deny");
+      assert.deepEqual(PATHS.filter((path) => isAllowedByIstio(policies, { source: "b", destination: "a", path, method: "GET" })), left, PathRegex);
+      assert.deepEqual(left.filter((path) => new RegExp(`^(?:${PathRegex.replace("(?i)", "")})$`).test(path)), [], "what is left does not match");
+    }
+  });
+
   it("refuses who needs a token", () => {
     const all = [{ Kind: "service-intentions", Name: "a", JWT: { Providers: [{ Name: "okta" }] }, Sources: [{ Name: "b", Action: "allow" }] }];
     assert.equal(isAllowedByIstio(policiesFor(all, "deny"), { source: "b", destination: "a", path: "/", method: "GET" }), false);
