@@ -6,7 +6,7 @@ import { workloadName } from "./config.ts";
 import type { AgentConfig } from "./config.ts";
 import type { WorkloadHealth } from "./health.ts";
 import type { OutboundPorts } from "./outbound-ports.ts";
-import type { EnvoyRejection } from "./xds-relay.ts";
+import type { EnvoyRejection } from "./stand-ins.ts";
 
 export interface ReportInput {
   readonly config: AgentConfig;

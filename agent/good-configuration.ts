@@ -2,23 +2,19 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/coded-error.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Closable } from "../base/task-group.ts";
-import type { Resource } from "../xds/resource.ts";
-import type { ResourceSet } from "../xds/resource-set.ts";
 import type { SubscriptionStatus } from "../xds/subscription.ts";
 import type { LastKnownGood } from "./last-known-good.ts";
+import type { StandIns } from "./stand-ins.ts";
 
 export interface GoodConfigurationOptions {
   readonly lastKnownGood: LastKnownGood;
-  /** What is on disk. */
-  readonly stored: readonly Resource[];
-  /** What Envoy is told. */
-  readonly resources: ResourceSet;
-  readonly types: readonly string[];
+  /** What Envoy is told, and what it took. */
+  readonly standIns: Pick<StandIns, "inForce" | "accepted" | "settled">;
   /** How far Envoy is with each type that it asked for. */
   readonly envoy: () => readonly SubscriptionStatus[];
-  /** Envoy has answered to all of it. */
+  /** Envoy serves, and has answered to all of it. */
   readonly isSettled: () => boolean;
-  /** It is the control plane's, it is this host's, and Envoy serves. */
+  /** It is the control plane's, and this host's. */
   readonly isWorthKeeping: () => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -38,8 +34,7 @@ const LOOK_EVERY_MS = 500;
  * being saved: of that the version is kept that Envoy took last.
  */
 export function keepGoodConfiguration(options: GoodConfigurationOptions): Closable {
-  const { lastKnownGood, resources, types, envoy, isSettled, isWorthKeeping, clock, logger } = options;
-  let accepted: ReadonlyMap<string, Resource> = new Map(options.stored.map((resource) => [keyOf(resource), resource]));
+  const { lastKnownGood, standIns, envoy, isSettled, isWorthKeeping, clock, logger } = options;
   let acceptedStamp = "";
   let savedStamp = "";
   let goodSince: { readonly stamp: string; readonly atMs: number } | undefined;
@@ -48,13 +43,13 @@ export function keepGoodConfiguration(options: GoodConfigurationOptions): Closab
   let saving: Promise<void> | undefined;
   let cancel: (() => void) | undefined;
 
-  const stampNow = (): string => [resources.revision(), ...envoy().flatMap(({ typeUrl, rejected }) => rejected.map((one) => keyOf({ typeUrl, name: one.name }) + one.version))].join("\n");
+  const stampNow = (): string => [standIns.inForce.revision(), ...envoy().flatMap(({ typeUrl, rejected }) => rejected.map(({ name, version }) => `${typeUrl} ${name} ${version}`))].join("\n");
   /** @returns what stands for the accepted state; undefined while Envoy is still being told */
   const takeAccepted = (): string | undefined => {
     if (!isSettled()) return undefined;
     const stamp = stampNow();
     if (stamp !== acceptedStamp) {
-      accepted = acceptedResources(types.flatMap((type) => [...resources.list(type)]), accepted, envoy());
+      standIns.settled(envoy());
       acceptedStamp = stamp;
     }
     return stamp;
@@ -72,6 +67,7 @@ export function keepGoodConfiguration(options: GoodConfigurationOptions): Closab
     // A mesh that changes all the time is saved all the same: Envoy has the newest state at this moment.
     if (now - goodSince.atMs < SETTLED_MS && Math.abs(now - savedAtMs) < 3 * LONGEST_PAUSE_MS) return;
     savedAtMs = now;
+    const accepted = standIns.accepted();
     const bytes = accepted.values().reduce((sum, resource) => sum + resource.bytes.length, 0);
     pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(LEAST_PAUSE_MS, bytes / WRITTEN_BYTES_PER_MS));
     saving = lastKnownGood.save(accepted.values(), now).then(
@@ -93,32 +89,7 @@ export function keepGoodConfiguration(options: GoodConfigurationOptions): Closab
       // A host that is shut down comes up with what it had, however recent that is.
       const stamp = takeAccepted();
       if (stamp === undefined || stamp === savedStamp || !isWorthKeeping()) return;
-      if (goodSince?.stamp === stamp && clock.now() - goodSince.atMs >= SETTLED_MS) await lastKnownGood.save(accepted.values(), clock.now());
+      if (goodSince?.stamp === stamp && clock.now() - goodSince.atMs >= SETTLED_MS) await lastKnownGood.save(standIns.accepted().values(), clock.now());
     },
   };
-}
-
-/**
- * What Envoy has of `current`, by type and name. In the place of what it refused stands what it took before, or
- * nothing; and what is gone but held back from removal, because something that was refused may refer to it, is there
- * still.
- */
-export function acceptedResources(current: readonly Resource[], before: ReadonlyMap<string, Resource>, envoy: readonly SubscriptionStatus[]): ReadonlyMap<string, Resource> {
-  const accepted = new Map(current.map((resource) => [keyOf(resource), resource]));
-  for (const { typeUrl, rejected, pending } of envoy) {
-    for (const { name, version } of rejected) {
-      const key = keyOf({ typeUrl, name });
-      if (accepted.get(key)?.version !== version) continue;
-      const earlier = before.get(key);
-      if (earlier === undefined) accepted.delete(key);
-      else accepted.set(key, earlier);
-    }
-    if (pending === 0) continue;
-    for (const [key, resource] of before) if (resource.typeUrl === typeUrl && !accepted.has(key)) accepted.set(key, resource);
-  }
-  return accepted;
-}
-
-function keyOf({ typeUrl, name }: Pick<Resource, "typeUrl" | "name">): string {
-  return `${typeUrl}\n${name}`;
 }

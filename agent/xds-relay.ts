@@ -8,6 +8,7 @@ import { serveGrpc } from "../base/grpc/server.ts";
 import type { Logger } from "../base/logger.ts";
 import { TaskGroup } from "../base/task-group.ts";
 import type { Closable } from "../base/task-group.ts";
+import type { Node } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import { HostConfigSchema, NameRecordSchema, TrustBundleSchema } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import type { HostConfig, NameRecord, TrustBundle } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { startDeltaClient } from "../xds/delta-client.ts";
@@ -25,6 +26,8 @@ import type { InboundPlace } from "./ownership/inbound-places.ts";
 import { OWN_TYPES, refuseResource, RELAYED_TYPES } from "./resource-guard.ts";
 import type { GuardPolicy } from "./resource-guard.ts";
 import type { WorkloadSecret } from "./secrets.ts";
+import { createStandIns } from "./stand-ins.ts";
+import type { EnvoyRejection } from "./stand-ins.ts";
 
 export interface RelayOptions {
   readonly client: GrpcClient;
@@ -51,21 +54,13 @@ export interface RelayOptions {
   readonly logger: Logger;
 }
 
-/** What Envoy refuses, in its own words. */
-export interface EnvoyRejection {
-  readonly typeUrl: string;
-  readonly name: string;
-  readonly version: string;
-  readonly message: string;
-}
-
 /** Stands between the control plane and Envoy; closed by its owner. Closing leaves Envoy with what it has. */
 export interface XdsRelay extends Closable {
   readonly upstream: () => DeltaClientState;
   /** Where the configuration in force came from. */
   readonly source: () => "nothing" | "disk" | "control-plane";
   readonly envoy: () => StreamStatus | undefined;
-  /** Envoy has answered to everything that it was told; it may have refused some of it. */
+  /** Envoy has answered to everything that it was told; it may have refused some of it, and has what it took before. */
   readonly isEnvoyInSync: () => boolean;
   readonly rejections: () => readonly EnvoyRejection[];
   readonly hostConfig: () => HostConfig | undefined;
@@ -95,7 +90,7 @@ const WITHHELD_TYPES = [TYPE_URLS.cluster, TYPE_URLS.listener];
  * it. With no control plane it starts from that disk.
  */
 export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
-  const { client, hostId, socketPath, policy, lastKnownGood, stored, clock, logger, onOwnChange } = options;
+  const { client, hostId, socketPath, policy, lastKnownGood, clock, logger, onOwnChange } = options;
   const tasks = new TaskGroup();
   const resources = createResourceSet();
   const secrets = createResourceSet();
@@ -105,12 +100,15 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   /** Asked for all the time, and long to read. */
   let places: { readonly digest: string; readonly all: readonly InboundPlace[] } | undefined;
   const types = [...OWN_TYPES, ...RELAYED_TYPES];
+  const stored = options.stored && allowed(options.stored, policy, logger);
+  const standIns = createStandIns(resources, types, stored?.resources ?? []);
+  const { inForce } = standIns;
   let source: ReturnType<XdsRelay["source"]> = "nothing";
 
   if (stored !== undefined) {
     source = "disk";
     resources.update((transaction) => {
-      for (const resource of stored.resources) if (types.includes(resource.typeUrl)) transaction.upsert(resource);
+      for (const resource of stored.resources) transaction.upsert(resource);
     });
     logger.info({ generation: stored.number, resources: stored.resources.length, savedAt: new Date(stored.savedAtMs).toISOString() }, "starting from the last known good configuration");
   }
@@ -122,14 +120,14 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   };
   setSecrets(options.secrets);
   const replaceWithheld = (): void => {
-    const replaced = withholdPlaces(resources, policy.inboundPort, withheld);
+    const replaced = withholdPlaces(inForce, policy.inboundPort, withheld);
     instead.update((transaction) => {
       for (const type of WITHHELD_TYPES) transaction.replaceAll(type, replaced.filter(({ typeUrl }) => typeUrl === type));
     });
   };
   // Before any stream watches: what a stream is told of a change has these in it.
   tasks.defer(
-    resources.watch((changes) => {
+    inForce.watch((changes) => {
       if (WITHHELD_TYPES.some((type) => changes.has(type))) replaceWithheld();
     }),
   );
@@ -144,17 +142,23 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   if (stored !== undefined) tasks.defer(clock.after(FRESHER_WITHIN_MS, gate.resolve));
   const server = createDeltaServer({
     clock,
-    onOpen: async () => {
+    onOpen: async (_peer, node) => {
+      standIns.opened(buildOf(node));
       await gate.promise;
       await options.beforeServing();
       return {
       // The host's own secrets win over anything of their name from elsewhere.
-      sets: [secrets, instead, resources],
-      onNack: ({ typeUrl, message, resources: refused, isFinal }) => {
+      sets: [secrets, instead, inForce],
+      onNack: (nack) => {
+        const { typeUrl, message, resources: refused, isFinal } = nack;
+        standIns.refused(nack);
         logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`);
         lookAtRejections();
       },
-      onAck: lookAtRejections,
+      onAck: (ack) => {
+        standIns.acknowledged(ack);
+        lookAtRejections();
+      },
       };
     },
   });
@@ -175,7 +179,12 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     const stream = server.streams().at(-1);
     return stream && { ...stream, types: stream.types.map((type) => ({ ...type, rejected: type.rejected.map((one) => ({ ...one, version: ownVersion(one.version) })) })) };
   };
-  const rejections = (): EnvoyRejection[] => (envoy()?.types ?? []).flatMap(({ typeUrl, rejected }) => rejected.map((one) => ({ typeUrl, ...one })));
+  const rejections = (): readonly EnvoyRejection[] => {
+    const known = standIns.rejections();
+    // What the agent made itself has nothing to stand in for it.
+    const others = (envoy()?.types ?? []).flatMap(({ typeUrl, rejected }) => rejected.map((one) => ({ typeUrl, ...one })));
+    return [...known, ...others.filter((one) => !known.some(({ typeUrl, name }) => typeUrl === one.typeUrl && name === one.name))];
+  };
   const isEnvoyInSync = (): boolean => {
     const stream = envoy();
     return stream !== undefined && stream.types.length > 0 && stream.types.every(({ isSettled }) => isSettled);
@@ -184,12 +193,11 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   tasks.own(
     keepGoodConfiguration({
       lastKnownGood,
-      stored: stored?.resources ?? [],
-      resources,
-      types,
+      standIns,
       envoy: () => envoy()?.types ?? [],
-      isSettled: isEnvoyInSync,
-      isWorthKeeping: () => source === "control-plane" && hostConfigResource() !== undefined && options.isEnvoyReady(),
+      // An Envoy that starts has answered before it has asked for everything.
+      isSettled: () => options.isEnvoyReady() && isEnvoyInSync(),
+      isWorthKeeping: () => source === "control-plane" && hostConfigResource() !== undefined,
       clock,
       logger,
     }),
@@ -240,8 +248,8 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     trustBundles: () => [...resources.list(TYPE_URLS.trustBundle)].map(({ bytes }) => fromBinary(TrustBundleSchema, bytes)),
     setSecrets,
     inboundPlaces() {
-      const digest = resources.digest(TYPE_URLS.listener);
-      if (places?.digest !== digest) places = { digest, all: inboundPlaces(resources, policy.inboundPort) };
+      const digest = inForce.digest(TYPE_URLS.listener);
+      if (places?.digest !== digest) places = { digest, all: inboundPlaces(inForce, policy.inboundPort) };
       return places.all;
     },
     withhold(places) {
@@ -251,4 +259,22 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
     unfollow: () => upstream.close(),
     close: () => tasks.close(),
   };
+}
+
+/** What the agent wrote down may hold what its file has come to forbid: the control plane is asked for that anew, and refused. */
+function allowed(stored: Generation, policy: GuardPolicy, logger: Logger): Generation {
+  const resources = stored.resources.filter((resource) => {
+    const reason = refuseResource(resource, policy);
+    if (reason !== undefined) logger.error({ typeUrl: resource.typeUrl, name: resource.name }, `refused from the disk: ${reason}`);
+    return reason === undefined;
+  });
+  return { ...stored, resources };
+}
+
+/** The release that an Envoy says it is. */
+function buildOf(node: Node | undefined): string {
+  const version = node?.userAgentVersionType;
+  if (version?.case !== "userAgentBuildVersion") return version?.value ?? "";
+  const { majorNumber, minorNumber, patch } = version.value.version ?? {};
+  return [majorNumber, minorNumber, patch].join(".");
 }

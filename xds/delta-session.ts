@@ -6,6 +6,7 @@ import type { Changes } from "./resource-set.ts";
 import { DEFAULT_MAX_NAMES, MAX_TYPES, type SessionOptions, type XdsSession } from "./stream-server.ts";
 import {
   createSubscription,
+  type Nack,
   dropPending,
   hasAdditions,
   isUnsettled,
@@ -149,7 +150,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     if (errorDetail === undefined) {
       for (const name of response.names) subscription.rejected.delete(name);
       if (response.digest !== "") subscription.acknowledgedDigest = response.digest;
-      options.onAck?.({ typeUrl: response.typeUrl, names: response.names });
+      options.onAck?.({ typeUrl: response.typeUrl, resources: contentsOf(response) });
     } else refuse(subscription, response, errorDetail.message);
   };
   /**
@@ -174,8 +175,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
       const middle = Math.ceil(names.length / 2);
       subscription.retries.push(names.slice(0, middle), names.slice(middle));
     }
-    const resources = names.map((name, index) => ({ name, version: versions[index] ?? "" }));
-    subscription.lastNack = { typeUrl: response.typeUrl, message, resources, isFinal, atMs: clock.now() };
+    subscription.lastNack = { typeUrl: response.typeUrl, message, resources: contentsOf(response), isFinal, atMs: clock.now() };
     options.onNack?.(subscription.lastNack);
   };
 
@@ -287,3 +287,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
 }
 
 const NOTHING = createSubscription("");
+
+function contentsOf({ names, versions }: SentResponse): Nack["resources"] {
+  return names.map((name, index) => ({ name, version: versions[index] ?? "" }));
+}

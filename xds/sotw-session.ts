@@ -106,7 +106,7 @@ export function createSotwSession(options: SessionOptions): SotwSession {
     if (errorDetail === undefined) {
       for (const { name } of resources) rejected.delete(name);
       subscription.acknowledgedDigest = version;
-      options.onAck?.({ typeUrl, names: resources.map(({ name }) => name) });
+      options.onAck?.({ typeUrl, resources });
       return;
     }
     // The client kept nothing of it, also of what it had no complaint about; and the culprit may be gone by now.

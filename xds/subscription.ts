@@ -44,7 +44,8 @@ export interface Subscription {
 /** What the other side acknowledged. */
 export interface Ack {
   readonly typeUrl: string;
-  readonly names: readonly string[];
+  /** What was in the response; an empty version is a removal. */
+  readonly resources: readonly { readonly name: string; readonly version: string }[];
 }
 
 /** A response that the client refused. */

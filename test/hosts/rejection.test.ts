@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ProxyView } from "../../discovery/http/api.ts";
@@ -121,6 +122,37 @@ describe("a rejection (real control plane, agents and Envoys)", function () {
     assert.equal((await statusOf("a", "routes"))?.error, "");
     await waitUntil(async () => (await revision()) === "mended", { what: "the mended revision to be in force" });
     assert.doesNotMatch(await mesh.ironmesh("proxy-status"), /rejected/i);
+  });
+
+  it("leaves a new Envoy with what was good, whether it died alone or with its agent", async () => {
+    const host = mesh.hosts["a"];
+    assert.ok(host !== undefined);
+    await mesh.configure("reviews.yaml", reviews("before", "/.*"));
+    await waitUntil(async () => (await revision()) === "before", { what: "the last good revision" });
+    // It is on disk once Envoy was well with it for a while.
+    const generations = (): string[] => readdirSync(join(host.folder, "state", "last-known-good")).toSorted();
+    const saved = generations();
+    await waitUntil(() => generations().at(-1) !== saved.at(-1), { what: "the last good revision to be on disk" });
+    await mesh.configure("reviews.yaml", reviews("bad", TOO_LARGE));
+    const { error } = await waitForState("a", "routes", "REJECTED");
+
+    for (const withAgent of [false, true]) {
+      const envoy = (await host.processes()).find(({ name }) => name === "envoy");
+      assert.ok(envoy !== undefined);
+      if (withAgent) await host.agent.kill();
+      process.kill(envoy.pid, "SIGKILL");
+      if (withAgent) {
+        await waitUntil(async () => !(await host.processes()).some(({ pid }) => pid === envoy.pid), { what: "the Envoy to be gone" });
+        host.agent.start();
+      }
+      await waitUntil(async () => (await host.isReady()) && (await host.processes()).some(({ name, pid }) => name === "envoy" && pid !== envoy.pid), { what: "another Envoy", intervalMs: 200 });
+      await waitUntil(async () => (await revision()) === "before", { what: "the last good revision to be served by a new Envoy" });
+      assert.equal((await waitForState("a", "routes", "REJECTED")).error, error);
+    }
+
+    await mesh.configure("reviews.yaml", reviews("after", "/.*"));
+    await waitForState("a", "routes", "SYNCED");
+    await waitUntil(async () => (await revision()) === "after", { what: "the mended revision to be in force" });
   });
 
   it("of the agent shows in the same way, and keeps nothing else from arriving", async () => {

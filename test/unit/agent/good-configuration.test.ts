@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { keepGoodConfiguration } from "../../../agent/good-configuration.ts";
+import { createStandIns } from "../../../agent/stand-ins.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { createResource } from "../../../xds/resource.ts";
 import { createResourceSet } from "../../../xds/resource-set.ts";
@@ -19,9 +20,7 @@ describe("the configuration that has been good", () => {
           saves += 1;
         },
       },
-      stored: [],
-      resources,
-      types: [TYPE_URLS.cluster],
+      standIns: createStandIns(resources, [TYPE_URLS.cluster], []),
       envoy: () => [],
       isSettled: () => true,
       isWorthKeeping: () => resources.size(TYPE_URLS.cluster) > 0,
@@ -49,9 +48,7 @@ describe("the configuration that has been good", () => {
     const began = clock.now();
     const kept = keepGoodConfiguration({
       lastKnownGood: { load: async () => undefined, save: async () => void saved.push(clock.now() - began) },
-      stored: [],
-      resources,
-      types: [TYPE_URLS.cluster],
+      standIns: createStandIns(resources, [TYPE_URLS.cluster], []),
       envoy: () => [],
       isSettled: () => true,
       isWorthKeeping: () => resources.size(TYPE_URLS.cluster) > 0,

@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { parseAgentConfig } from "../../../agent/config.ts";
 import { wantedCapture } from "../../../agent/wanted-capture.ts";
 import type { WantedRules } from "../../../agent/capture-control.ts";
-import type { EnvoyRejection } from "../../../agent/xds-relay.ts";
+import type { EnvoyRejection } from "../../../agent/stand-ins.ts";
 import { HostConfigSchema } from "../../../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { TYPE_URLS } from "../../../xds/type-urls.ts";
 

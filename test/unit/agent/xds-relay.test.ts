@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { openLastKnownGood } from "../../../agent/last-known-good.ts";
+import type { GuardPolicy } from "../../../agent/resource-guard.ts";
 import { startXdsRelay } from "../../../agent/xds-relay.ts";
 import type { XdsRelay } from "../../../agent/xds-relay.ts";
 import { connectGrpc } from "../../../base/grpc/client.ts";
@@ -16,6 +17,7 @@ import { ListenerSchema } from "../../../proto/gen/envoy/config/listener/v3/list
 import { HostConfigSchema } from "../../../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { PROTO_REGISTRY } from "../../../proto/registry.ts";
 import { startDeltaClient } from "../../../xds/delta-client.ts";
+import type { DeltaClient } from "../../../xds/delta-client.ts";
 import { createDeltaServer, DELTA_ADS_PATH } from "../../../xds/delta-server.ts";
 import { createResource } from "../../../xds/resource.ts";
 import type { Resource } from "../../../xds/resource.ts";
@@ -47,6 +49,9 @@ describe("the relay between control plane and Envoy", () => {
   /** Before Envoy is told anything. */
   let beforeServing: Promise<void>;
   let acknowledged = 0;
+  let envoy: DeltaClient;
+  /** All that an Envoy was told. */
+  let told: string[];
 
   const serve = async (port = 0): Promise<void> => {
     const server = createDeltaServer({
@@ -57,12 +62,12 @@ describe("the relay between control plane and Envoy", () => {
     });
     upstream = tasks.own(await serveGrpc({ listen: { host: "127.0.0.1", port }, handlers: { [DELTA_ADS_PATH]: server.handler }, logger: silentLogger }));
   };
-  const startRelay = async (): Promise<XdsRelay> =>
+  const startRelay = async (policy: Partial<GuardPolicy> = {}): Promise<XdsRelay> =>
     startXdsRelay({
       client: tasks.own(connectGrpc({ target: upstream.address })),
       hostId: "h1",
       socketPath: join(folder, "xds.sock"),
-      policy: { inboundPort: 15_006, outboundRange: [15_100, 15_199], trustedRoots: [], registry: PROTO_REGISTRY },
+      policy: { inboundPort: 15_006, outboundRange: [15_100, 15_199], trustedRoots: [], registry: PROTO_REGISTRY, ...policy },
       secrets: [],
       lastKnownGood: await openLastKnownGood(folder, silentLogger),
       stored: await (await openLastKnownGood(folder, silentLogger)).load(),
@@ -76,7 +81,7 @@ describe("the relay between control plane and Envoy", () => {
     });
   /** An Envoy that refuses clusters whose content is `bad`. */
   const startEnvoy = (set = createResourceSet()): ResourceSet => {
-    tasks.own(
+    envoy = tasks.own(
       startDeltaClient({
         client: tasks.own(connectGrpc({ target: { path: join(folder, "xds.sock") } })),
         types: [TYPE_URLS.cluster, TYPE_URLS.listener],
@@ -84,7 +89,10 @@ describe("the relay between control plane and Envoy", () => {
         node: () => ({ id: "envoy" }),
         backoff: { baseMs: 10, maxMs: 50 },
         completenessTimeoutMs: 10,
-        accept: ({ resources }) => (resources.some(({ bytes }) => Buffer.from(bytes).includes("bad")) ? "it is bad" : undefined),
+        accept: ({ resources }) => {
+          told.push(...resources.map(({ name, version }) => `${name}@${version}`));
+          return resources.some(({ bytes }) => Buffer.from(bytes).includes("bad")) ? "it is bad" : undefined;
+        },
       }),
     );
     return set;
@@ -112,6 +120,7 @@ describe("the relay between control plane and Envoy", () => {
     beforeAnswer = () => Promise.resolve();
     beforeServing = Promise.resolve();
     acknowledged = 0;
+    told = [];
     await serve();
   });
   afterEach(async () => {
@@ -138,6 +147,68 @@ describe("the relay between control plane and Envoy", () => {
     await eventually(() => again.envoy() !== undefined && again.isEnvoyInSync(), "envoy to come back");
     assert.equal(again.source(), "disk");
     assert.equal(versionsOf(envoy.list(TYPE_URLS.cluster)), taken);
+  });
+
+  describe("and an Envoy that starts while something is refused", () => {
+    const [good, bad] = [cluster("a", "1"), cluster("a", "bad")];
+    const begin = async (): Promise<XdsRelay> => {
+      put(hostConfig, good, cluster("b", "1"));
+      const relay = await startRelay();
+      startEnvoy();
+      await eventually(async () => (await onDisk()) === versionsOf([good, cluster("b", "1")]), "the first configuration on disk");
+      put(bad, cluster("b", "2"));
+      await eventually(() => relay.rejections().length > 0 && relay.isEnvoyInSync(), "the refusal");
+      await eventually(async () => (await onDisk()) === versionsOf([good, cluster("b", "2")]), "what Envoy has on disk");
+      await envoy.close();
+      told = [];
+      return relay;
+    };
+    const versionOfA = (set: ResourceSet): string | undefined => set.get(TYPE_URLS.cluster, "a")?.version;
+
+    it("has it served as it was taken last, shows the refusal all the same, and takes what comes next", async () => {
+      const relay = tasks.own(await begin());
+      const set = startEnvoy();
+      await eventually(() => set.size(TYPE_URLS.cluster) === 2 && relay.isEnvoyInSync(), "the new Envoy to have everything");
+      assert.equal(versionsOf(set.list(TYPE_URLS.cluster)), versionsOf([good, cluster("b", "2")]));
+      assert.ok(!told.includes(versionsOf([bad])), "what is known to be refused is not tried again");
+      assert.deepEqual(relay.rejections(), [{ typeUrl: TYPE_URLS.cluster, name: "a", version: bad.version, message: "it is bad" }]);
+
+      put(cluster("a", "3"));
+      await eventually(() => versionOfA(set) === cluster("a", "3").version, "the mended one");
+      await eventually(() => relay.rejections().length === 0, "the refusal to end");
+      put(bad);
+      await eventually(() => relay.rejections().length === 1 && relay.isEnvoyInSync(), "another refusal");
+      served.update((transaction) => transaction.remove(TYPE_URLS.cluster, "a"));
+      await eventually(() => set.size(TYPE_URLS.cluster) === 1, "what is deleted to be gone");
+      assert.deepEqual(relay.rejections(), []);
+    });
+
+    it("has it so also when the agent was killed with it: a new agent tries the newest once more", async () => {
+      const relay = await begin();
+      await relay.close();
+      const again = tasks.own(await startRelay());
+      await eventually(() => again.upstream().phase === "synced", "the control plane's word");
+      const set = startEnvoy();
+      await eventually(() => versionOfA(set) === good.version && again.isEnvoyInSync(), "the new Envoy to have what was taken last");
+      assert.ok(told.includes(versionsOf([bad])));
+      assert.deepEqual(again.rejections().map(({ version, message }) => [version, message]), [[bad.version, "it is bad"]]);
+    });
+  });
+
+  it("takes nothing from the disk that the agent's file has come to forbid", async () => {
+    const address = { address: { case: "socketAddress", value: { address: "127.0.0.1", portSpecifier: { case: "portValue", value: 15_101 } } } } as const;
+    const outbound = createResource(TYPE_URLS.listener, "out", toBinary(ListenerSchema, create(ListenerSchema, { name: "out", address })));
+    put(hostConfig, outbound, inbound("1"));
+    const relay = await startRelay();
+    startEnvoy();
+    await eventually(async () => (await onDisk(TYPE_URLS.listener)) === versionsOf([outbound, inbound("1")]), "the listeners on disk");
+    await envoy.close();
+    await relay.close();
+    await upstream.close(0);
+    const again = tasks.own(await startRelay({ outboundRange: [15_120, 15_199] }));
+    const set = startEnvoy();
+    await eventually(() => set.size(TYPE_URLS.listener) > 0 && again.isEnvoyInSync(), "the new Envoy to be told");
+    assert.equal(versionsOf(set.list(TYPE_URLS.listener)), versionsOf([inbound("1")]));
   });
 
   it("never puts a configuration on disk that is not this host's", async () => {

@@ -1,0 +1,135 @@
+import type { Ack, Nack, SubscriptionStatus } from "../xds/subscription.ts";
+import type { Resource } from "../xds/resource.ts";
+import { createResourceSet, unionOf } from "../xds/resource-set.ts";
+import type { ResourceSet, ResourceView } from "../xds/resource-set.ts";
+import { DELETED_AFTER } from "../xds/type-urls.ts";
+import { ownVersion } from "./ownership/inbound-places.ts";
+
+/** What Envoy refuses, in its own words. */
+export interface EnvoyRejection {
+  readonly typeUrl: string;
+  readonly name: string;
+  readonly version: string;
+  readonly message: string;
+}
+
+/**
+ * What Envoy took of each resource, and what it is told instead of what it
+ * refuses. An Envoy that starts anew has nothing to fall back to: it gets what
+ * the one before took last, and not again what is known to be refused.
+ */
+export interface StandIns {
+  /** The control plane's, but for what Envoy refuses: of that what it took last, with all that this may refer to. */
+  readonly inForce: ResourceView;
+  /** What Envoy is seen to have, by type and name: what it took last of what it refuses, or nothing. */
+  accepted(): ReadonlyMap<string, Resource>;
+  /** Also while something stands in. */
+  rejections(): readonly EnvoyRejection[];
+  /** A stream of an Envoy of this build opens. Another one than before has not refused anything yet. */
+  opened(build: string): void;
+  acknowledged(ack: Ack): void;
+  refused(nack: Nack): void;
+  /** Envoy serves and has answered to everything: it has what it did not refuse. */
+  settled(envoy: readonly SubscriptionStatus[]): void;
+}
+
+/**
+ * @param resources the control plane's, which change when they will. Call this before anything else watches them
+ * @param stored what Envoy took in an earlier life of the agent
+ */
+export function createStandIns(resources: ResourceSet, types: readonly string[], stored: readonly Resource[]): StandIns {
+  const set = createResourceSet();
+  const inForce = unionOf([set, resources]);
+  const refused = new Map<string, EnvoyRejection>();
+  let accepted = new Map(stored.map((resource) => [keyOf(resource), resource]));
+  let knownBuild: string | undefined;
+
+  const refresh = (): void => {
+    for (const [key, { typeUrl, name, version }] of refused) if (resources.get(typeUrl, name)?.version !== version) refused.delete(key);
+    const standing = [...refused].flatMap(([key, { version }]) => {
+      const earlier = accepted.get(key);
+      return earlier === undefined || earlier.version === version ? [] : [earlier];
+    });
+    const heldTypes = typesBehind(standing);
+    const held = heldTypes.size === 0 ? [] : accepted.values().filter(({ typeUrl, name }) => heldTypes.has(typeUrl) && resources.get(typeUrl, name) === undefined);
+    const all = [...standing, ...held];
+    set.update((transaction) => {
+      for (const type of types) transaction.replaceAll(type, all.filter(({ typeUrl }) => typeUrl === type));
+    });
+  };
+  // For as long as the resources live.
+  resources.watch(() => {
+    if (refused.size > 0) refresh();
+  });
+
+  return {
+    inForce,
+    accepted: () => accepted,
+    rejections: () => [...refused.values()],
+    opened(build) {
+      const isOther = knownBuild !== undefined && knownBuild !== build;
+      knownBuild = build;
+      if (!isOther || refused.size === 0) return;
+      refused.clear();
+      refresh();
+    },
+    acknowledged({ typeUrl, resources: taken }) {
+      let isMended = false;
+      for (const { name, version } of taken) {
+        const key = keyOf({ typeUrl, name });
+        const resource = inForce.get(typeUrl, name);
+        if (resource === undefined) accepted.delete(key);
+        else if (resource.version === ownVersion(version)) accepted.set(key, resource);
+        if (refused.get(key)?.version === ownVersion(version)) isMended = refused.delete(key) || isMended;
+      }
+      if (isMended) refresh();
+    },
+    refused({ typeUrl, message, isFinal, resources: culprits }) {
+      if (!isFinal) return;
+      for (const { name, version } of culprits) {
+        if (version === "" || resources.get(typeUrl, name)?.version !== ownVersion(version)) continue;
+        refused.set(keyOf({ typeUrl, name }), { typeUrl, name, version: ownVersion(version), message });
+      }
+      refresh();
+    },
+    settled(envoy) {
+      accepted = acceptedResources(types.flatMap((type) => [...inForce.list(type)]), accepted, envoy);
+    },
+  };
+}
+
+/** What may be referred to by resources of these, directly or not: the order in which Envoy is told of deletions knows. */
+function typesBehind(referrers: readonly Resource[]): ReadonlySet<string> {
+  const from = new Set(referrers.map(({ typeUrl }) => typeUrl));
+  const behind = new Set<string>();
+  // In the order of deletion: what is referred to comes after what refers to it.
+  for (const [type, after] of Object.entries(DELETED_AFTER)) {
+    if (after.some((url) => from.has(url) || behind.has(url))) behind.add(type);
+  }
+  return behind;
+}
+
+/**
+ * What Envoy has of `current`, by type and name. In the place of what it refused stands what it took before, or
+ * nothing; and what is gone but held back from removal, because something that was refused may refer to it, is there
+ * still.
+ */
+export function acceptedResources(current: readonly Resource[], before: ReadonlyMap<string, Resource>, envoy: readonly SubscriptionStatus[]): Map<string, Resource> {
+  const accepted = new Map(current.map((resource) => [keyOf(resource), resource]));
+  for (const { typeUrl, rejected, pending } of envoy) {
+    for (const { name, version } of rejected) {
+      const key = keyOf({ typeUrl, name });
+      if (accepted.get(key)?.version !== version) continue;
+      const earlier = before.get(key);
+      if (earlier === undefined) accepted.delete(key);
+      else accepted.set(key, earlier);
+    }
+    if (pending === 0) continue;
+    for (const [key, resource] of before) if (resource.typeUrl === typeUrl && !accepted.has(key)) accepted.set(key, resource);
+  }
+  return accepted;
+}
+
+function keyOf({ typeUrl, name }: Pick<Resource, "typeUrl" | "name">): string {
+  return `${typeUrl}\n${name}`;
+}
