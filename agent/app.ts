@@ -124,6 +124,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
     ...missingCertificates().map((group) => `certificate of ${group}`),
     ...((relay?.source() ?? "nothing") === "nothing" ? ["configuration"] : []),
     ...[...(reporter?.refusals().keys() ?? [])].map((workload) => `workload ${workload} is refused`),
+    ...(reporter?.quarantine() === undefined ? [] : ["quarantine: another agent speaks for this host"]),
     ...(isEnvoyReady() ? [] : ["envoy"]),
     ...(config.capture.mode === "on" && capture?.status().state !== "active" ? ["capture"] : []),
     ...(capture?.status().uncaptured ?? []).map((what) => `capture of ${what}`),

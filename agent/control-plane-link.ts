@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { CodedError } from "../base/coded-error.ts";
 import { connectGrpc } from "../base/grpc/client.ts";
 import type { CallOptions, ClientStream, GrpcClient } from "../base/grpc/client.ts";
@@ -17,8 +18,10 @@ function isUnreachable(failure: unknown): boolean {
  * One client of whichever control plane answers, over mutual TLS with the
  * host's certificate of the moment. After a failure the next call goes to the
  * next address; callers repeat by themselves.
+ *
+ * @param session says in every call which agent it is: another process, as of a copied machine, has another one
  */
-export function connectControlPlane(addresses: readonly HostPort[], identity: () => HostIdentity): GrpcClient {
+export function connectControlPlane(addresses: readonly HostPort[], identity: () => HostIdentity, session: string = randomUUID()): GrpcClient {
   const clients = addresses.map((target) =>
     connectGrpc({
       target,
@@ -40,9 +43,10 @@ export function connectControlPlane(addresses: readonly HostPort[], identity: ()
       throw failure;
     }
   };
+  const ours = (options: CallOptions = {}): CallOptions => ({ ...options, metadata: { ...options.metadata, "ironmesh-session": session } });
   return {
-    unary: (path: string, request: MessageBytes, options?: CallOptions): Promise<Uint8Array> => attempt((client) => client.unary(path, request, options)),
-    stream: (path: string, options?: CallOptions): Promise<ClientStream> => attempt((client) => client.stream(path, options)),
+    unary: (path: string, request: MessageBytes, options?: CallOptions): Promise<Uint8Array> => attempt((client) => client.unary(path, request, ours(options))),
+    stream: (path: string, options?: CallOptions): Promise<ClientStream> => attempt((client) => client.stream(path, ours(options))),
     reconnect() {
       for (const client of clients) client.reconnect();
     },

@@ -3,6 +3,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/coded-error.ts";
 import { contentHash } from "../base/content-hash.ts";
+import { GrpcError } from "../base/grpc/status.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Closable } from "../base/task-group.ts";
 import { ReportRequestSchema } from "../proto/gen/ironmesh/agent/v1/agent_pb.js";
@@ -26,6 +27,8 @@ export interface Reporter extends Closable {
   send(): Promise<void>;
   /** Workloads that the control plane does not take, and why. */
   refusals(): ReadonlyMap<string, string>;
+  /** Why the control plane takes no report, in its words, where another agent speaks for this host. */
+  quarantine(): string | undefined;
   close(): Promise<void>;
 }
 
@@ -41,6 +44,7 @@ export function startReporter(options: ReporterOptions): Reporter {
   let running: Promise<void> | undefined;
   let cancel: (() => void) | undefined;
   let lastHash = "";
+  let refusal = "";
 
   const send = async (): Promise<void> => {
     const request = await report();
@@ -63,11 +67,16 @@ export function startReporter(options: ReporterOptions): Reporter {
     running = send()
       .then(
         () => {
-          if (!isReachable) logger.info("the control plane is reachable again");
+          if (!isReachable) logger.info("the control plane takes this host's reports again");
           isReachable = true;
+          refusal = "";
         },
         (failure: unknown) => {
-          if (isReachable && !isClosed) logger.warn({ reason: messageOf(failure) }, "the control plane cannot be reached; everything stays as it is");
+          const before = refusal;
+          refusal = failure instanceof GrpcError && failure.status === "PERMISSION_DENIED" ? failure.message : "";
+          if (refusal !== "") {
+            if (refusal !== before && !isClosed) logger.error({ reason: refusal }, "the control plane refuses this host; everything stays as it is");
+          } else if (isReachable && !isClosed) logger.warn({ reason: messageOf(failure) }, "the control plane cannot be reached; everything stays as it is");
           isReachable = false;
         },
       )
@@ -80,6 +89,7 @@ export function startReporter(options: ReporterOptions): Reporter {
   return {
     send,
     refusals: () => refusals,
+    quarantine: () => (refusal.startsWith("MESH_HOST_TWICE") ? refusal : undefined),
     poke() {
       isPoked = true;
       if (isClosed || running !== undefined) return;

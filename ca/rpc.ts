@@ -16,6 +16,8 @@ import type { CertificateAuthority } from "./service.ts";
 const MAX_REQUEST_BYTES = 16 * 1024;
 
 const SERVICE = "/ironmesh.agent.v1.AgentService";
+/** The one call of hosts that are nobody yet. */
+export const JOIN_PATH = `${SERVICE}/Join`;
 
 /** Which status tells an agent what: all that is not listed is a refusal that trying again does not change. */
 const STATUS_OF: Readonly<Record<string, GrpcStatusName>> = {
@@ -43,7 +45,7 @@ export function authorityHandlers(authority: CertificateAuthority): Record<strin
     },
   };
   return {
-    [`${SERVICE}/Join`]: unary(anybody, JoinRequestSchema, JoinResponseSchema, async ({ token, csr, hostName }, call) => {
+    [JOIN_PATH]: unary(anybody, JoinRequestSchema, JoinResponseSchema, async ({ token, csr, hostName }, call) => {
       const { hostId, certificate, trustBundle } = await authority.join({ token, csr, hostName }, { address: call.peer.remoteAddress ?? "" });
       return {
         hostId,

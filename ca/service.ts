@@ -87,6 +87,8 @@ export interface CertificateAuthority extends Closable {
   identify(peer: Peer): Promise<HostCaller>;
   /** Notes somebody whom TLS turned away already. */
   noteUnverified(peer: UnverifiedPeer): Promise<void>;
+  /** Notes a host that is who it says, and is refused for what the authority cannot know. */
+  noteRefused(hostId: string, address: string | undefined, failure: CodedError): Promise<void>;
   /** What the caller may be, for streams and registrations. */
   authorize(caller: HostCaller): Promise<HostGrant>;
   /** The same for one who was let in before. What ends then is nobody's attempt, as when a host has renewed its certificate: it is not noted. */
@@ -231,6 +233,8 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
       const facts = { certificate: foreignText(certificate.subjectAltName ?? ""), notAfter: certificate.validToDate.toISOString() };
       await noteCaller(remoteAddress, facts, caError("MESH_CALLER_NOT_VERIFIED", `the client certificate does not verify: ${failure}`));
     },
+
+    noteRefused: (hostId, address, failure) => noteCaller(address, { hostId: foreignText(hostId) }, failure),
 
     recheck: async (caller) => void (await authorizeHost(store, caller)),
     authorize: (caller) => orTurnAway(caller.address, { hostId: foreignText(caller.hostId) }, async () => (await authorizeHost(store, caller)).record),

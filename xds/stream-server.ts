@@ -2,6 +2,7 @@ import { type DescMessage, fromBinary, type Message, type MessageShape } from "@
 import { type Clock, systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/coded-error.ts";
 import type { Peer, ServerStream, StreamHandler } from "../base/grpc/call.ts";
+import type { Metadata } from "../base/grpc/metadata.ts";
 import { GrpcError } from "../base/grpc/status.ts";
 import type { Node } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import { type ResourceView, unionOf } from "./resource-set.ts";
@@ -66,6 +67,7 @@ export interface StreamInfo {
 
 /** A stream, for whoever decides about it: also while it is decided, and until it has ended. */
 export interface OpeningStream extends StreamInfo {
+  readonly metadata: Metadata;
   /** Ends the stream as if its handler had failed with this (a GrpcError: with that status). Nothing more is sent; only the first call counts. */
   readonly end: (reason: Error) => void;
   /** Aborted when the stream is over, however that came: whoever still decides about it need not go on. */
@@ -110,7 +112,7 @@ export function createStreamServer<Schema extends DescMessage, Opened extends Op
     const node = nodeOf(first);
     const ending = createEnding();
     const signal = AbortSignal.any([stream.signal, ending.signal]);
-    const opened = await onOpen(stream.peer, node, { id, end: (reason) => ending.end(reason), signal });
+    const opened = await onOpen(stream.peer, node, { id, metadata: stream.metadata, end: (reason) => ending.end(reason), signal });
     if (ending.reason() !== undefined) {
       opened.onClose?.();
       throw ending.reason();

@@ -9,6 +9,8 @@ export interface Peer {
   readonly remoteAddress: string | undefined;
   /** The peer's certificate, verified against the roots that the server was given; undefined where it showed none. */
   readonly peerCertificate: () => X509Certificate | undefined;
+  /** Asks whether it is still there: true when it answers, however late; false when the connection ends before. */
+  readonly ping: () => Promise<boolean>;
 }
 
 /** A client that showed a certificate which does not verify: none of its calls reaches a handler. */

@@ -221,11 +221,17 @@ function identify(session: ServerHttp2Session): Peer | UnverifiedPeer {
   const socket = session.socket as TLSSocket;
   const { remoteAddress, remotePort } = socket;
   const address = remoteAddress === undefined ? undefined : `${remoteAddress}:${remotePort}`;
-  if (session.encrypted !== true) return { remoteAddress: address, peerCertificate: () => undefined };
+  const ping = (): Promise<boolean> => pinged(session);
+  if (session.encrypted !== true) return { remoteAddress: address, peerCertificate: () => undefined, ping };
   const { authorized, authorizationError } = socket;
   const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined || authorized) return { remoteAddress: address, peerCertificate: () => certificate };
+  if (certificate === undefined || authorized) return { remoteAddress: address, peerCertificate: () => certificate, ping };
   return { remoteAddress: address, certificate, failure: String(authorizationError) };
+}
+
+function pinged(session: ServerHttp2Session): Promise<boolean> {
+  if (session.destroyed || session.closed) return Promise.resolve(false);
+  return new Promise((resolve) => void session.ping((error) => resolve(error === null)));
 }
 
 /** Whoever shows a bad certificate hears why, and is asked to go. */

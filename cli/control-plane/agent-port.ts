@@ -1,12 +1,13 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { ResourceKey } from "../../api/resource.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { GrpcHandler, Peer } from "../../base/grpc/call.ts";
+import { messageOf } from "../../base/coded-error.ts";
+import type { GrpcHandler, Peer, UnaryHandler } from "../../base/grpc/call.ts";
 import { type BoundGrpcServer, serveGrpc, type ServerTls } from "../../base/grpc/server.ts";
 import type { Logger } from "../../base/logger.ts";
 import { encodePem } from "../../base/x509/pem.ts";
 import type { HostCaller } from "../../ca/grant.ts";
-import { authorityHandlers, refusalStatus } from "../../ca/rpc.ts";
+import { authorityHandlers, JOIN_PATH, refusalStatus } from "../../ca/rpc.ts";
 import type { CertificateAuthority } from "../../ca/service.ts";
 import type { Push } from "../../discovery/push/push.ts";
 import type { AgentsRegistry } from "../../discovery/registry/agents/registry.ts";
@@ -18,6 +19,7 @@ import { createResource } from "../../xds/resource.ts";
 import type { Nack } from "../../xds/subscription.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
 import { firstReport } from "./first-report.ts";
+import { createHostSessions, type HostSessions, sessionOf } from "./host-sessions.ts";
 
 /** A host that lost its power says nothing: two pings without an answer end its stream. */
 const KEEPALIVE_MS = 3_000;
@@ -48,6 +50,8 @@ export interface AgentPort {
   hostOf(streamId: number): string | undefined;
   /** What a host's Envoy refuses, as its agent said last. */
   rejectionsOf(hostId: string): readonly EnvoyRejection[];
+  /** Agents that speak for a host beside the one that lives. */
+  readonly turnedAway: HostSessions["turnedAway"];
   /** Shows agents a new certificate from now on. */
   renewCertificate(): Promise<void>;
   close(): Promise<void>;
@@ -82,17 +86,33 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   const identify = (peer: Peer): Promise<HostCaller> => orRefuse(authority.identify(peer));
   const authorize = async (caller: HostCaller): Promise<void> => void (await orRefuse(authority.authorize(caller)));
   const authorizePeer = async (peer: Peer): Promise<void> => authorize(await identify(peer));
+  const sessions = createHostSessions({
+    clock,
+    logger,
+    onRefused: ({ hostId, peer }, failure) => void authority.noteRefused(hostId, peer.remoteAddress, failure).catch((reason: unknown) => logger.error({ reason: messageOf(reason) }, "a refusal is not in the journal")),
+  });
+  /** What one agent of a host alone may ask for. */
+  const ofOneSession = (handler: UnaryHandler): UnaryHandler => ({
+    ...handler,
+    async handle(bytes, call) {
+      const { hostId } = await identify(call.peer);
+      await orRefuse(sessions.check({ hostId, session: sessionOf(call.metadata), peer: call.peer }));
+      return handler.handle(bytes, call);
+    },
+  });
   grants.subscribe((hostId) => {
     for (const { caller, end } of streams.values()) if (caller.hostId === hostId) orRefuse(authority.recheck(caller)).catch(end);
   });
   const delta = createDeltaServer({
-    async onOpen(peer, _node, { id, end, signal }) {
+    async onOpen(peer, _node, { id, metadata, end, signal }) {
       const caller = await identify(peer);
       const { hostId } = caller;
       // Before it is judged: a revocation at this moment is seen by one of both.
       streams.set(id, { caller, end });
+      let endSession: () => void;
       try {
         await authorize(caller);
+        endSession = await orRefuse(sessions.open({ hostId, session: sessionOf(metadata), peer }, end));
       } catch (refusal) {
         streams.delete(id);
         throw refusal;
@@ -101,6 +121,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
       logger.info({ hostId, peer: peer.remoteAddress }, "an agent's stream opened");
       const onClose = (): void => {
         leave();
+        endSession();
         streams.delete(id);
         logger.info({ hostId }, "an agent's stream ended");
       };
@@ -115,8 +136,8 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
     },
   });
   const handlers: Record<string, GrpcHandler> = {
-    ...authorityHandlers(authority),
-    [REPORT_PATH]: reportHandler({ hosts, authorize: authorizePeer, hostIdOf: async (peer) => (await identify(peer)).hostId, onRejections }),
+    ...Object.fromEntries(Object.entries(authorityHandlers(authority)).map(([path, handler]) => [path, path === JOIN_PATH ? handler : ofOneSession(handler)])),
+    [REPORT_PATH]: ofOneSession(reportHandler({ hosts, authorize: authorizePeer, hostIdOf: async (peer) => (await identify(peer)).hostId, onRejections })),
     [DELTA_ADS_PATH]: { ...delta.handler, authorize: authorizePeer, maxMessageBytes: MAX_DELTA_REQUEST_BYTES },
   };
   const servers: BoundGrpcServer[] = [];
@@ -126,6 +147,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   return {
     addresses: servers.map((server) => server.address),
     streams: () => delta.streams(),
+    turnedAway: (hostId) => sessions.turnedAway(hostId),
     rejectionsOf: (hostId) => rejections.get(hostId) ?? [],
     hostOf: (streamId) => streams.get(streamId)?.caller.hostId,
     async renewCertificate() {

@@ -162,7 +162,7 @@ function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView
 
 function viewHost(
   host: HostRecord,
-  { catalog, push }: Pick<ApiParts, "catalog" | "push">,
+  { catalog, push, port }: Pick<ApiParts, "catalog" | "push" | "port">,
   identities: readonly { readonly group: string; readonly spiffeId: string }[],
 ): HostView {
   const { report } = host;
@@ -195,7 +195,10 @@ function viewHost(
       memoryBytes: report.facts.memoryBytes,
       capture: report.facts.capture,
     },
-    issues: host.refusals.map(({ workload, reason }) => `workload ${workload} is not taken: ${reason}`),
+    issues: [
+      ...host.refusals.map(({ workload, reason }) => `workload ${workload} is not taken: ${reason}`),
+      ...port.turnedAway(host.hostId).map(({ address, liveAddress, sinceMs }) => `MESH_HOST_TWICE: a second agent of it, at ${address}, is quarantined since ${new Date(sinceMs).toISOString()}; the first one, at ${liveAddress}, lives. One is a copy: empty its state directory and enrol it with a token of its own`),
+    ],
     lastSeen: host.state === "connected" ? "now" : new Date(host.since).toISOString(),
   };
 }

@@ -199,4 +199,37 @@ describe("streams of the agents' port", () => {
     await waitUntil(() => knows(agent, "one"), { what: "a change" });
     assert.deepEqual(errorsOf(agent), []);
   });
+
+  it("serves one agent of a host alone, whatever a second one asks for, and that one when the first is gone", async () => {
+    const host = await enrolHost(ca.ca, ["shop/web"]);
+    const open = (session: string): GrpcClient => {
+      const own = client(() => identityOf(host.certificate, host.key));
+      const metadata = { "ironmesh-session": session };
+      return { ...own, unary: (path, request, options) => own.unary(path, request, { ...options, metadata }), stream: (path, options) => own.stream(path, { ...options, metadata }) };
+    };
+    const [first, second] = [open("a"), open("b")];
+    const old = startStream(first);
+    await report(first);
+    await waitUntil(() => isSynced(old), { what: "the stream of the first" });
+
+    const refusal = { status: "PERMISSION_DENIED", message: /^MESH_HOST_TWICE: host .* is live at 127\.0\.0\.1 already/u };
+    const service = agentService(second);
+    await assert.rejects(service.report(create(ReportRequestSchema, { hostName: "copy" })), refusal);
+    // It would lock out the first one.
+    await assert.rejects(service.renewHost(newKey().csr), refusal);
+    await assert.rejects(service.signWorkload("shop/web", newKey().csr), refusal);
+    const copy = startStream(second);
+    await waitUntil(() => errorsOf(copy).length >= 2, { what: "the copy's stream to be refused" });
+    for (const message of errorsOf(copy)) assert.match(message, refusal.message);
+    await report(first);
+    assert.deepEqual([errorsOf(old), mesh.hosts.hosts.get(host.hostId)?.report.hostName, port.turnedAway(host.hostId).length], [[], "vm", 1]);
+    const { entries } = await ca.ca.journal(100);
+    assert.deepEqual(entries.filter(({ type }) => type === "caller-refused").map(({ facts }) => [facts["code"], facts["hostId"]]), [["MESH_HOST_TWICE", host.hostId]]);
+
+    await old.stream.close();
+    await waitUntil(() => isSynced(copy), { what: "the stream of the second" });
+    await report(second);
+    await assert.rejects(report(first), refusal);
+    await assert.rejects(report(open("no session")), { status: "INVALID_ARGUMENT", message: /ironmesh-session/u });
+  });
 });

@@ -21,7 +21,7 @@ describe("text in reports of hosts", () => {
       facts: { os: "\u001b]0;owned\u0007" },
       rejections: [{ typeUrl: "t", name: "n\n", message: "line 1\nline 2\u001b[8m" }],
     });
-    const peer = { remoteAddress: undefined, peerCertificate: () => undefined };
+    const peer = { remoteAddress: undefined, peerCertificate: () => undefined, ping: () => Promise.resolve(true) };
     await handle(toBinary(ReportRequestSchema, request), { path: "", metadata: {}, peer, signal: new AbortController().signal });
     const report = mesh.hosts.hosts.get("h1")?.report;
     assert.deepEqual([report?.hostName, report?.facts.os], ["vm-1?[2J?8m", "?]0;owned?"]);
