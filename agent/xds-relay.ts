@@ -82,6 +82,9 @@ export interface XdsRelay extends Closable {
  */
 const FRESHER_WITHIN_MS = 3_000;
 
+/** Every Envoy asks for these, and then for what they refer to. */
+const ASKED_FIRST = [TYPE_URLS.cluster, TYPE_URLS.listener];
+
 const WITHHELD_TYPES = [TYPE_URLS.cluster, TYPE_URLS.listener];
 
 /**
@@ -195,8 +198,8 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
       lastKnownGood,
       standIns,
       envoy: () => envoy()?.types ?? [],
-      // An Envoy that starts has answered before it has asked for everything.
-      isSettled: () => options.isEnvoyReady() && isEnvoyInSync(),
+      // An Envoy that starts has answered before it has asked for everything; there may be another one that serves.
+      isSettled: () => options.isEnvoyReady() && isEnvoyInSync() && ASKED_FIRST.every((type) => envoy()?.types.some(({ typeUrl }) => typeUrl === type)),
       isWorthKeeping: () => source === "control-plane" && hostConfigResource() !== undefined,
       clock,
       logger,

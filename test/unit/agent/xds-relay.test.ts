@@ -195,6 +195,32 @@ describe("the relay between control plane and Envoy", () => {
     });
   });
 
+  it("keeps what it had of a resource that the agent itself refuses, for a new Envoy and a new agent too", async () => {
+    const outbound = (port: number): Resource => {
+      const address = { address: { case: "socketAddress", value: { address: "127.0.0.1", portSpecifier: { case: "portValue", value: port } } } } as const;
+      return createResource(TYPE_URLS.listener, "out", toBinary(ListenerSchema, create(ListenerSchema, { name: "out", address })));
+    };
+    put(hostConfig, outbound(15_101), inbound("1"));
+    let relay = await startRelay();
+    startEnvoy();
+    await eventually(async () => (await onDisk(TYPE_URLS.listener)) === versionsOf([outbound(15_101), inbound("1")]), "the listeners on disk");
+    put(outbound(22), inbound("2"));
+    const kept = versionsOf([outbound(15_101), inbound("2")]);
+    await eventually(async () => (await onDisk(TYPE_URLS.listener)) === kept, "the good one of both on disk");
+    for (const withAgent of [false, true]) {
+      await envoy.close();
+      if (withAgent) {
+        await relay.close();
+        relay = await startRelay();
+        await eventually(() => relay.upstream().phase === "synced", "the control plane's word");
+      }
+      const set = startEnvoy();
+      await eventually(() => set.size(TYPE_URLS.listener) === 2 && relay.isEnvoyInSync(), "the new Envoy to be told");
+      assert.equal(versionsOf(set.list(TYPE_URLS.listener)), kept);
+    }
+    await relay.close();
+  });
+
   it("takes nothing from the disk that the agent's file has come to forbid", async () => {
     const address = { address: { case: "socketAddress", value: { address: "127.0.0.1", portSpecifier: { case: "portValue", value: 15_101 } } } } as const;
     const outbound = createResource(TYPE_URLS.listener, "out", toBinary(ListenerSchema, create(ListenerSchema, { name: "out", address })));
