@@ -317,8 +317,8 @@ describe("the kubernetes registry", () => {
     const registry = open();
     await watching();
     const hinted = (): unknown => workloadsOf(registry, "default/a").map(({ zoneHints }) => zoneHints);
+    await waitUntil(() => registry.status().notes.join().includes("default/a: 1 of its 2 endpoints is hinted for zones"), { what: "hints", intervalMs: 2 });
     assert.deepEqual(hinted(), [["eu-1"], undefined]);
-    assert.match(registry.status().notes.join(), /default\/a: 1 of its 2 endpoints is hinted for zones/);
     kubernetes.put(slice("a", "a", [{ address: "10.0.0.1", zoneHints: ["eu-2"] }, { address: "10.0.0.2", zoneHints: ["eu-1"] }]));
     await waitUntil(() => registry.status().notes.join().includes("2 of its 2 endpoints are hinted"), { what: "new hints", intervalMs: 2 });
     assert.deepEqual(hinted(), [["eu-2"], ["eu-1"]]);
