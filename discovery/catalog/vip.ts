@@ -6,6 +6,8 @@ import type { ServiceKey } from "../../model/service.ts";
 const PREFIX = "vip/";
 /** Allocations in one transaction; a store takes 128 operations. */
 const BATCH = 64;
+/** How often one offset is tried while other replicas write to it. */
+const ATTEMPTS = 8;
 /** How long an address of a service that is gone is not given to another. */
 const QUARANTINE_MS = 24 * 3_600_000;
 
@@ -124,22 +126,29 @@ export class VipAllocator {
     return releasedAt !== undefined && this.#options.now() - releasedAt > QUARANTINE_MS;
   }
 
-  /** One key per offset: two services cannot both hold it. False where another replica was first. */
+  /** One key per offset: two services cannot both hold it. False where another service was first. */
   async #write(allocation: Allocation): Promise<boolean> {
     const { store } = this.#options;
     const key = keyOf(allocation);
-    const current = await store.get(key);
-    const holder = current === undefined ? undefined : (JSON.parse(current.value) as Allocation);
-    if (holder !== undefined && holder.service !== allocation.service && this.#rests(holder)) {
-      this.#remember(holder);
-      return false;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      const current = await store.get(key);
+      const holder = current === undefined ? undefined : (JSON.parse(current.value) as Allocation);
+      const isOurs = holder?.service === allocation.service;
+      if (holder !== undefined && (isOurs ? holder.releasedAt === allocation.releasedAt : this.#rests(holder))) {
+        this.#remember(holder);
+        return isOurs;
+      }
+      const { committed } = await store.txn(
+        [{ key, revision: current?.revision ?? 0 }],
+        [{ type: "put", key, value: JSON.stringify(allocation) }],
+      );
+      if (committed) {
+        this.#remember(allocation);
+        return true;
+      }
+      // Another replica was first: it may have written the same.
     }
-    const { committed } = await store.txn(
-      [{ key, revision: current?.revision ?? 0 }],
-      [{ type: "put", key, value: JSON.stringify(allocation) }],
-    );
-    if (committed) this.#remember(allocation);
-    return committed;
+    return false;
   }
 
   #rests({ releasedAt }: Allocation): boolean {

@@ -54,6 +54,20 @@ describe("virtual addresses", () => {
     }
   });
 
+  it("are the same for replicas that allocate for one service at once, one of them a little later", async () => {
+    for (let turns = 0; turns < 20; turns += 1) {
+      store = createMemoryStore();
+      const [one, other] = [await load(), await load()];
+      const later = async (): Promise<void> => {
+        for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+        await other.allocate(["default/a", "default/b"]);
+      };
+      await Promise.all([one.allocate(["default/b"]).then(() => one.allocate(["default/a"])), later()]);
+      for (const service of ["default/a", "default/b"]) assert.deepEqual(other.get(service), one.get(service), `${turns} turns later`);
+      assert.equal((await store.list("vip/")).items.length, 2, `${turns} turns later`);
+    }
+  });
+
   it("are kept where some of many cannot be written, and the others come later", async () => {
     let writes = 0;
     let most = 0;
