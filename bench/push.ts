@@ -104,6 +104,7 @@ trustBundles.apply([[mesh.trustDomain, "x".repeat(600)]]);
 const built = performance.now();
 const push = startPush({
   services: catalog.services,
+  awaitingAddress: catalog.awaitingAddress,
   endpoints: catalog.endpoints,
   workloads: catalog.workloads,
   names: catalog.names,

@@ -96,7 +96,7 @@ async function start({ size, registry: source }: PlaneRequest & { readonly kind:
   const proxies = followProxyHosts({ hosts: client, templates: statics.templates, config, trustDomain: mesh.trustDomain });
   const trustBundles = new SourceCollection<string>();
   trustBundles.apply([[mesh.trustDomain, "x".repeat(600)]]);
-  const push = startPush({ services: catalog.services, endpoints: catalog.endpoints, workloads: catalog.workloads, names: catalog.names, config, hosts: proxies.proxies, trustBundles, settings: pushSettings(mesh), clock: systemClock });
+  const push = startPush({ services: catalog.services, awaitingAddress: catalog.awaitingAddress, endpoints: catalog.endpoints, workloads: catalog.workloads, names: catalog.names, config, hosts: proxies.proxies, trustBundles, settings: pushSettings(mesh), clock: systemClock });
   const ads = createDeltaServer({ onOpen: (_peer, node) => ({ sets: [unionOf([push.setOf(node?.id ?? ""), push.shared])] }) });
   const server = await serveGrpc({ listen: { host: "127.0.0.1", port: 0 }, handlers: { [DELTA_ADS_PATH]: ads.handler }, logger: silentLogger });
   agents.ready();

@@ -62,6 +62,7 @@ export async function translateOffline(resources: readonly AnyResource[], groups
   trustBundles.apply([[mesh.trustDomain, "(the mesh's roots)"]]);
   const push = startPush({
     services: catalog.services,
+    awaitingAddress: catalog.awaitingAddress,
     endpoints: catalog.endpoints,
     workloads: catalog.workloads,
     names: catalog.names,

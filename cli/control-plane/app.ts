@@ -113,6 +113,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   const push = tasks.own(
     startPush({
       services: catalog.services,
+      awaitingAddress: catalog.awaitingAddress,
       endpoints: catalog.endpoints,
       workloads: catalog.workloads,
       names: catalog.names,

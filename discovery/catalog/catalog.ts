@@ -7,6 +7,7 @@ import { type Resolution, type Service, serviceKey, type ServiceKey } from "../.
 import type { Source } from "../../model/source.ts";
 import type { Workload } from "../../model/workload.ts";
 import type { Registry, RegistryService, WorkloadTemplate } from "../registry/registry.ts";
+import { createAwaitedAddresses } from "./awaited-addresses.ts";
 import { Claims } from "./claims.ts";
 import { describeService, type ServiceDescription } from "./describe.ts";
 import { joinEndpoints, judgeEndpoints, type ServedMember } from "./join-endpoints.ts";
@@ -26,6 +27,8 @@ export interface Catalog extends Closable {
   readonly endpoints: Collection<readonly Endpoint[]>;
   readonly workloads: Collection<Workload>;
   readonly names: Names;
+  /** By service key: services that have no virtual address yet and are about to get one. Each leaves, with an address or, where that fails or takes long, without. */
+  readonly awaitingAddress: Collection<true>;
   /** By service key: what a person should know about it. Only services with findings are in it. */
   readonly findings: Collection<ServiceFindings>;
   /** Who a service is made of, the one that has the say first. */
@@ -63,6 +66,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const endpoints = new SourceCollection<readonly Endpoint[]>();
   const workloads = new SourceCollection<Workload>();
   const findings = new SourceCollection<ServiceFindings>();
+  const awaited = createAwaitedAddresses(clock);
   const names = new Names();
   const claims = new Claims(createSameness(sameness));
   const selection = new Selection();
@@ -96,9 +100,13 @@ export function createCatalog(options: CatalogOptions): Catalog {
       }
       for (const other of selection.set(id, placed?.claim)) selecting.add(other);
     }
-    const affected = refreshServices(touched);
+    const affected = settleNames(touched);
+    const wanting = wantingAddress(affected);
+    // Before they are shown: whoever sees a service is to know that it is not complete.
+    const onAllocated = awaited.expect(wanting.filter((key) => vips.get(key).length === 0));
+    publish(affected);
     refreshEndpoints(new Set([...affected, ...keysOf(selecting)]));
-    allocate(affected, new Set([...touched, ...gone]));
+    allocate(wanting, new Set([...touched, ...gone]), onAllocated);
   };
 
   const takeWorkloads = (changes: readonly Change<Workload>[]): void => {
@@ -123,7 +131,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const hasEndpoint = (joined: JoinedService): boolean => judgeEndpoints(servedBy(joined), trustDomain).some(({ endpoint }) => endpoint !== undefined);
 
   /** Gives the services that it is about: those asked for, and those whose names changed hands. */
-  const refreshServices = (wanted: ReadonlySet<ServiceKey>): Set<ServiceKey> => {
+  const settleNames = (wanted: Iterable<ServiceKey>): Set<ServiceKey> => {
     const changed = names.apply(
       [...wanted].map((key) => {
         const joined = joinedOf(key);
@@ -143,10 +151,9 @@ export function createCatalog(options: CatalogOptions): Catalog {
         };
       }),
     );
-    const affected = new Set([...wanted, ...changed.services, ...changed.claimants]);
-    services.apply([...affected].map((key) => [key, buildService(key)]));
-    return affected;
+    return new Set([...wanted, ...changed.services, ...changed.claimants]);
   };
+  const publish = (affected: Iterable<ServiceKey>): void => services.apply([...affected].map((key) => [key, buildService(key)]));
 
   /**
    * The service that owns its key and its hostname. One without its hostname is
@@ -232,31 +239,34 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const needsAddress = ({ addresses, service: { resolution, hostname } }: JoinedService): boolean =>
     addresses.length === 0 && resolution !== "passthrough" && hostname.endsWith(`.${meshDomain}`) && !hostname.includes("*");
 
-  const allocate = (touched: ReadonlySet<ServiceKey>, left: ReadonlySet<ServiceKey>): void => {
-    const wanting = [...touched].filter((key) => {
+  const wantingAddress = (affected: ReadonlySet<ServiceKey>): ServiceKey[] =>
+    [...affected].filter((key) => {
       const joined = inForce(key);
       return joined !== undefined && needsAddress(joined);
     });
+
+  const allocate = (wanting: readonly ServiceKey[], left: ReadonlySet<ServiceKey>, onEnd?: () => void): void => {
     const released = [...left].filter((key) => !claims.isClaimed(key));
     if (wanting.length === 0 && released.length === 0) return;
     allocation = allocation
       .then(async () => {
         await vips.allocate(wanting);
         for (const key of released) if (!claims.isClaimed(key)) await vips.release(key);
-        refreshServices(new Set(wanting));
+        publish(settleNames(wanting));
         if (unsettled.size === 0) vipFailures = 0;
       })
       .catch((failure: unknown) => {
         for (const key of [...wanting, ...released]) unsettled.add(key);
         if (!isClosed) cancelVipRetry ??= clock.after(backoffDelay(VIP_RETRY, vipFailures++), retryAllocation);
         onVipFailure(failure);
-      });
+      })
+      .finally(onEnd);
   };
   const retryAllocation = (): void => {
     cancelVipRetry = undefined;
     const again = new Set(unsettled);
     unsettled.clear();
-    allocate(again, again);
+    allocate(wantingAddress(again), again);
   };
 
   const stops = registries.flatMap((registry, precedence) => [
@@ -275,6 +285,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     endpoints,
     workloads,
     names,
+    awaitingAddress: awaited.services,
     findings,
     sourcesOf: (key) => claims.of(key).members.map(({ service }) => service.source),
     describe,

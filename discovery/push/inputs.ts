@@ -12,6 +12,8 @@ import type { OutboundShapeIr } from "../ir/outbound.ts";
 export interface PushInputs {
   /** By service key. */
   readonly services: Collection<Service>;
+  /** By service key: those that are about to get their first virtual address. A new one is not translated before it has left. */
+  readonly awaitingAddress: Collection<true>;
   /** By service key. */
   readonly endpoints: Collection<readonly Endpoint[]>;
   readonly workloads: Collection<Workload>;
@@ -23,6 +25,11 @@ export interface PushInputs {
   readonly trustBundles: Collection<string>;
   readonly settings: PushSettings;
   readonly clock: Clock;
+}
+
+/** The same as builders see it: a service is there once it is complete. */
+export interface AddressedInputs extends Omit<PushInputs, "services" | "awaitingAddress"> {
+  readonly services: Pick<Collection<Service>, "get" | "entries">;
 }
 
 /** Mesh-wide settings that shape what proxies are told. */

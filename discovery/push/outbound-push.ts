@@ -14,7 +14,7 @@ import { sortedByKey, type TranslatedResource } from "../translate/resource.ts";
 import { translateService } from "../translate/service.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
-import type { PushInputs } from "./inputs.ts";
+import type { AddressedInputs } from "./inputs.ts";
 import { LeavingIdentities } from "./leaving-identities.ts";
 import { nameRecords, namesFollowEndpoints } from "./name-records.ts";
 import { OutboundShape } from "./outbound-shape.ts";
@@ -35,7 +35,7 @@ const dependency = {
  * of their own, its endpoints.
  */
 export class OutboundPush {
-  readonly #inputs: PushInputs;
+  readonly #inputs: AddressedInputs;
   readonly #config: ConfigIndex;
   readonly #services: Derivation<OutboundServiceIr>;
   readonly #endpoints: Derivation<readonly Endpoint[]>;
@@ -46,7 +46,7 @@ export class OutboundPush {
   readonly #renamed = new Set<ServiceKey>();
 
   /** @param onStale told when something is to be built anew that nothing else told of */
-  constructor(inputs: PushInputs, config: ConfigIndex, shared: ResourceSet, onStale: () => void) {
+  constructor(inputs: AddressedInputs, config: ConfigIndex, shared: ResourceSet, onStale: () => void) {
     this.#inputs = inputs;
     this.#leaving = new LeavingIdentities(inputs.clock, (key) => {
       this.#services.invalidate(dependency.identities(key));

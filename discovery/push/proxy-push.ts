@@ -16,7 +16,7 @@ import { sortedByKey } from "../translate/resource.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
 import { hostConfig } from "./host-config.ts";
-import type { ProxyHost, ProxyHostWorkload, PushInputs } from "./inputs.ts";
+import type { AddressedInputs, ProxyHost, ProxyHostWorkload } from "./inputs.ts";
 import { OwnedResources } from "./owned-resources.ts";
 
 const dependency = {
@@ -33,7 +33,7 @@ interface ProxySet {
 
 /** Keeps what is one host's own up to date: its listeners, inbound clusters and host configuration. */
 export class ProxyPush {
-  readonly #inputs: PushInputs;
+  readonly #inputs: AddressedInputs;
   readonly #config: ConfigIndex;
   readonly #shape: () => OutboundShapeIr;
   readonly #proxies: Derivation<ProxyIr>;
@@ -41,7 +41,7 @@ export class ProxyPush {
   /** Which services an instance serves, from the endpoints. */
   readonly #serving = new Map<WorkloadKey, Set<ServiceKey>>();
 
-  constructor(inputs: PushInputs, config: ConfigIndex, shape: () => OutboundShapeIr) {
+  constructor(inputs: AddressedInputs, config: ConfigIndex, shape: () => OutboundShapeIr) {
     this.#inputs = inputs;
     this.#config = config;
     this.#shape = shape;

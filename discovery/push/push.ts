@@ -1,7 +1,9 @@
-import type { Collection } from "../../base/collection.ts";
+import type { Change, Collection } from "../../base/collection.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { ResourceKey } from "../../api/resource.ts";
+import type { Service } from "../../model/service.ts";
 import { createResourceSet, type ResourceSet } from "../../xds/resource-set.ts";
+import { followAddressedServices } from "./addressed-services.ts";
 import { ConfigIndex, followConfig } from "./config-index.ts";
 import type { PushInputs } from "./inputs.ts";
 import { OutboundPush } from "./outbound-push.ts";
@@ -30,11 +32,17 @@ export interface Push extends Closable {
 }
 
 export function startPush(inputs: PushInputs): Push {
-  const { services, endpoints, workloads, names, config, hosts, trustBundles, settings, clock } = inputs;
+  const { endpoints, workloads, names, config, hosts, trustBundles, settings, clock } = inputs;
   const shared = createResourceSet();
   const index = new ConfigIndex(settings);
-  const outbound = new OutboundPush(inputs, index, shared, () => later());
-  const proxies = new ProxyPush(inputs, index, () => outbound.shape());
+  const onServices = (changes: readonly Change<Service>[]): void => {
+    outbound.touchServices(changes);
+    proxies.touchServices(changes.map(({ key }) => key));
+    later();
+  };
+  const services = followAddressedServices(inputs.services, inputs.awaitingAddress, onServices);
+  const outbound = new OutboundPush({ ...inputs, services }, index, shared, () => later());
+  const proxies = new ProxyPush({ ...inputs, services }, index, () => outbound.shape());
   let cancelFlush: (() => void) | undefined;
 
   const flush = (): void => {
@@ -46,11 +54,6 @@ export function startPush(inputs: PushInputs): Push {
   };
   const later = (): void => {
     cancelFlush ??= clock.after(settings.batchMs, flush);
-  };
-  const onServices: Parameters<typeof services.subscribe>[0] = (changes) => {
-    outbound.touchServices(changes);
-    proxies.touchServices(changes.map(({ key }) => key));
-    later();
   };
   const onEndpoints: Parameters<typeof endpoints.subscribe>[0] = (changes) => {
     outbound.touchEndpoints(changes);
@@ -67,7 +70,7 @@ export function startPush(inputs: PushInputs): Push {
       outbound.touchNames(changed);
       later();
     }),
-    services.subscribe(onServices),
+    () => services.close(),
     endpoints.subscribe(onEndpoints),
     workloads.subscribe((changes) => {
       proxies.touchWorkloads(changes);
@@ -106,6 +109,6 @@ export function startPush(inputs: PushInputs): Push {
 }
 
 /** What a collection holds now, as if it had just come. */
-function present<T>(collection: Collection<T>): { key: string; after: T }[] {
+function present<T>(collection: Pick<Collection<T>, "entries">): { key: string; after: T }[] {
   return [...collection.entries()].map(([key, after]) => ({ key, after }));
 }

@@ -9,6 +9,7 @@ import type { PushInputs } from "../../discovery/push/inputs.ts";
 import { type AgentsRegistry, createAgentsRegistry, LIVENESS_DEFAULTS } from "../../discovery/registry/agents/registry.ts";
 import type { Registry } from "../../discovery/registry/registry.ts";
 import { createStaticRegistry } from "../../discovery/registry/static/registry.ts";
+import type { KeyValueStore } from "../../store/key-value.ts";
 import { createMemoryStore } from "../../store/memory.ts";
 import { hostReport, workloadReport } from "./host-report.ts";
 import { createManualClock } from "./manual-clock.ts";
@@ -33,10 +34,19 @@ export interface Mesh {
   close(): Promise<void>;
 }
 
-/** The real parts before the push engine, on a store in memory and a clock that stands. @param others registries behind those of files and hosts */
-export async function startMesh(others: readonly Registry[] = [], sameness: readonly SamenessRule[] = []): Promise<Mesh> {
+export interface MeshOptions {
+  /** Registries behind those of files and hosts. */
+  readonly others?: readonly Registry[];
+  readonly sameness?: readonly SamenessRule[];
+  /** One in memory unless given. */
+  readonly store?: KeyValueStore;
+  /** A failure of the test unless given. */
+  readonly onVipFailure?: (failure: unknown) => void;
+}
+
+/** The real parts before the push engine, on a clock that stands. */
+export async function startMesh({ others = [], sameness = [], store = createMemoryStore(), onVipFailure }: MeshOptions = {}): Promise<Mesh> {
   const clock = createManualClock();
-  const store = createMemoryStore();
   const config = new SourceCollection<AnyResource>();
   const statics = createStaticRegistry({ config, meshDomain: "mesh.internal" });
   const agents: AgentsRegistry = createAgentsRegistry({
@@ -54,7 +64,8 @@ export async function startMesh(others: readonly Registry[] = [], sameness: read
     meshDomain: "mesh.internal",
     trustDomain: "mesh.internal",
     vips: await VipAllocator.load({ store, ranges: vipRanges, now: () => clock.now() }),
-    onVipFailure: (failure) => assert.fail(String(failure)),
+    onVipFailure: onVipFailure ?? ((failure) => assert.fail(String(failure))),
+    clock,
   });
   statics.start();
   agents.start();
@@ -66,6 +77,7 @@ export async function startMesh(others: readonly Registry[] = [], sameness: read
     hosts: agents,
     inputs: {
       services: catalog.services,
+      awaitingAddress: catalog.awaitingAddress,
       endpoints: catalog.endpoints,
       workloads: catalog.workloads,
       names: catalog.names,

@@ -64,7 +64,7 @@ describe("startPush", () => {
     const put = (changes: Partial<Workload>): void =>
       east.services.apply([["web", foreignService("east-shop", "web", { backends: { kind: "explicit", workloads: [plainWorkload("10.0.0.1", { ports: { "": 8_080 }, ...changes })] } })]]);
     put({});
-    const mesh = await startMesh([east]);
+    const mesh = await startMesh({ others: [east] });
     await mesh.settled();
     const push = startPush(mesh.inputs);
     const told = (): Record<string, string> => {
@@ -92,7 +92,7 @@ describe("startPush", () => {
     };
     put(east, "dns", "web.example.com");
     put(consul, "static", "10.0.0.1");
-    const mesh = await startMesh([east, consul], [{ of: ["east", "consul"].map((registry) => ({ registry, namespace: registry, name: "web" })), allowPlaintext: true }]);
+    const mesh = await startMesh({ others: [east, consul], sameness: [{ of: ["east", "consul"].map((registry) => ({ registry, namespace: registry, name: "web" })), allowPlaintext: true }] });
     await mesh.settled();
     const push = startPush(mesh.inputs);
     const name = "outbound|80||web.east.svc.mesh.internal";
