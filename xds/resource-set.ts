@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { type Resource, routeConfigurationOf } from "./resource.ts";
 import { TYPE_URLS } from "./type-urls.ts";
 
@@ -135,10 +134,9 @@ export function createResourceSet(): ResourceSet {
 }
 
 /** Adds a member to the digest, or takes it out again. */
-function toggle(state: TypeState, { name, version }: Resource): void {
-  const hash = createHash("sha256").update(name).update("\0").update(version).digest();
-  state.high ^= hash.readInt32BE(0);
-  state.low ^= hash.readInt32BE(4);
+function toggle(state: TypeState, { digestHigh, digestLow }: Resource): void {
+  state.high ^= digestHigh;
+  state.low ^= digestLow;
 }
 
 function hex(half: number): string {

@@ -18,6 +18,8 @@ import { Selection } from "./selection.ts";
 import type { VipAllocator } from "./vip.ts";
 
 const VIP_RETRY = { baseMs: 500, maxMs: 30_000 };
+/** How many services are shown with their new addresses at a time: some 10 ms of work. */
+const PUBLISH_BATCH = 256;
 
 /** What all registries together say, normalized: the one truth that the mesh is configured from. */
 export interface Catalog extends Closable {
@@ -252,7 +254,11 @@ export function createCatalog(options: CatalogOptions): Catalog {
       .then(async () => {
         await vips.allocate(wanting);
         for (const key of released) if (!claims.isClaimed(key)) await vips.release(key);
-        publish(settleNames(wanting));
+        for (let at = 0; at < wanting.length; at += PUBLISH_BATCH) {
+          // Thousands take turns with everything else.
+          if (at > 0) await new Promise((resolve) => setImmediate(resolve));
+          publish(settleNames(wanting.slice(at, at + PUBLISH_BATCH)));
+        }
         if (unsettled.size === 0) vipFailures = 0;
       })
       .catch((failure: unknown) => {

@@ -46,19 +46,24 @@ export class Derivation<V> {
     for (const key of this.#readers.get(dependency) ?? []) this.#stale.add(key);
   }
 
-  /** Derives what is stale and gives each key that has a value or had one. */
-  flush(): Derived<V>[] {
-    const derived: Derived<V>[] = [];
+  isStale(): boolean {
+    return this.#stale.size > 0;
+  }
+
+  /**
+   * Derives what is stale, one key at a step, and gives each key that has a
+   * value or had one. What becomes stale between two steps is derived too.
+   */
+  *flush(): Generator<Derived<V>, void> {
     for (const key of this.#stale) {
+      this.#stale.delete(key);
       const reads = new Set<string>();
       const value = this.#derive(key, (dependency) => reads.add(dependency));
       this.#remember(key, value === undefined ? new Set() : reads);
       if (value === undefined && !this.#values.delete(key)) continue;
       if (value !== undefined) this.#values.set(key, value);
-      derived.push([key, value]);
+      yield [key, value];
     }
-    this.#stale.clear();
-    return derived;
   }
 
   #remember(key: string, reads: ReadonlySet<string>): void {

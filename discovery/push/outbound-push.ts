@@ -40,6 +40,7 @@ export class OutboundPush {
   readonly #services: Derivation<OutboundServiceIr>;
   readonly #endpoints: Derivation<readonly Endpoint[]>;
   readonly #shape = new OutboundShape();
+  #shapeChanged = false;
   readonly #owned: OwnedResources;
   readonly #leaving: LeavingIdentities;
   /** Services whose names may be others than before. */
@@ -59,7 +60,7 @@ export class OutboundPush {
     this.#endpoints = new Derivation((key) => this.#inputs.endpoints.get(key) ?? (this.#inputs.services.get(key) && []));
   }
 
-  /** Takes in what changed; nothing is built before `flush`. */
+  /** Takes in what changed; nothing is built before `build`. */
   touchServices(changes: readonly Change<Service>[]): void {
     for (const { key } of changes) {
       this.#services.request(key);
@@ -95,21 +96,41 @@ export class OutboundPush {
     this.#services.invalidate(dependency.trustBundles);
   }
 
-  /** Builds what is stale and writes it to the shared set. @returns true where listeners must change */
-  flush(): boolean {
-    let shapeChanged = false;
+  isStale(): boolean {
+    return this.#services.isStale() || this.#renamed.size > 0 || this.#endpoints.isStale();
+  }
+
+  /** Builds what is stale, one service at a step. Nothing of it is in the shared set before `commit`. */
+  *build(): Generator<void, void> {
     for (const [key, ir] of this.#services.flush()) {
-      shapeChanged = this.#shape.apply(key, ir) || shapeChanged;
+      this.#shapeChanged = this.#shape.apply(key, ir) || this.#shapeChanged;
       this.#owned.replace(`service ${key}`, ir === undefined ? [] : translateService(ir));
       this.#renamed.add(key);
       // Subsets decide which clusters there are endpoints for.
       this.#endpoints.request(key);
+      yield;
     }
-    for (const key of this.#renamed) this.#owned.replace(`names ${key}`, this.#translateNames(key));
-    this.#renamed.clear();
-    for (const [key, endpoints] of this.#endpoints.flush()) this.#owned.replace(`endpoints ${key}`, this.#translateEndpoints(key, endpoints));
+    for (const key of this.#renamed) {
+      this.#renamed.delete(key);
+      this.#owned.replace(`names ${key}`, this.#translateNames(key));
+      yield;
+    }
+    for (const [key, endpoints] of this.#endpoints.flush()) {
+      this.#owned.replace(`endpoints ${key}`, this.#translateEndpoints(key, endpoints));
+      yield;
+    }
+  }
+
+  /** True where listeners must change since this was asked last. */
+  takeShapeChange(): boolean {
+    const hasChanged = this.#shapeChanged;
+    this.#shapeChanged = false;
+    return hasChanged;
+  }
+
+  /** Writes what was built to the shared set, as one transaction. */
+  commit(): void {
     this.#owned.commit();
-    return shapeChanged;
   }
 
   shape(): OutboundShapeIr {

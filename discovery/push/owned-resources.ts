@@ -17,8 +17,8 @@ export class OwnedResources {
   /** Per owner: version by type and name. */
   readonly #versions = new Map<string, ReadonlyMap<string, string>>();
   readonly #owners = new Map<string, string>();
-  #upserts: EncodedResource[] = [];
-  #removals: ResourceRef[] = [];
+  /** What is to be written by type and name; undefined for a removal. Framed already, so that a large commit is short. */
+  #pending = new Map<string, Resource | undefined>();
 
   constructor(set: ResourceSet) {
     this.#set = set;
@@ -31,14 +31,14 @@ export class OwnedResources {
     for (const resource of resources.map(encodeResource)) {
       const key = keyOf(resource);
       after.set(key, resource.version);
-      if (before.get(key) !== resource.version) this.#upserts.push(resource);
+      if (before.get(key) !== resource.version) this.#pending.set(key, framed(resource));
       this.#owners.set(key, owner);
     }
     for (const key of before.keys()) {
       if (after.has(key)) continue;
       // Another owner may have taken the name over since the last commit, or before.
       if (this.#owners.get(key) !== owner) continue;
-      this.#removals.push(refOf(key));
+      this.#pending.set(key, undefined);
       this.#owners.delete(key);
     }
     if (after.size === 0) this.#versions.delete(owner);
@@ -52,13 +52,17 @@ export class OwnedResources {
 
   /** Writes what gathered to the set, as one transaction. */
   commit(): void {
-    const [upserts, removals] = [this.#upserts, this.#removals];
-    if (upserts.length === 0 && removals.length === 0) return;
-    this.#upserts = [];
-    this.#removals = [];
+    const pending = this.#pending;
+    if (pending.size === 0) return;
+    this.#pending = new Map();
     this.#set.update((transaction) => {
-      for (const { typeUrl, name } of removals) transaction.remove(typeUrl, name);
-      for (const resource of upserts) transaction.upsert(framed(resource));
+      for (const [key, resource] of pending) {
+        if (resource !== undefined) transaction.upsert(resource);
+        else {
+          const { typeUrl, name } = refOf(key);
+          transaction.remove(typeUrl, name);
+        }
+      }
     });
   }
 }

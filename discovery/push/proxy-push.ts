@@ -38,6 +38,7 @@ export class ProxyPush {
   readonly #shape: () => OutboundShapeIr;
   readonly #proxies: Derivation<ProxyIr>;
   readonly #sets = new Map<string, ProxySet>();
+  readonly #built = new Set<OwnedResources>();
   /** Which services an instance serves, from the endpoints. */
   readonly #serving = new Map<WorkloadKey, Set<ServiceKey>>();
 
@@ -100,15 +101,26 @@ export class ProxyPush {
     this.#proxies.invalidate(dependency.shape);
   }
 
-  /** Builds what is stale and writes it to the hosts' own sets. */
-  flush(): void {
+  isStale(): boolean {
+    return this.#proxies.isStale();
+  }
+
+  /** Builds what is stale, one host at a step. Nothing of it is in the hosts' own sets before `commit`. */
+  *build(): Generator<void, void> {
     for (const [hostId, ir] of this.#proxies.flush()) {
       const host = this.#inputs.hosts.get(hostId);
       const { owned } = this.#proxySet(hostId);
       const resources = ir === undefined || host === undefined ? [] : [...translateProxy(ir), hostConfig(host, ir, this.#inputs.settings)];
       owned.replace(hostId, resources);
-      owned.commit();
+      this.#built.add(owned);
+      yield;
     }
+  }
+
+  /** Writes what was built to the hosts' own sets. */
+  commit(): void {
+    for (const owned of this.#built) owned.commit();
+    this.#built.clear();
   }
 
   #proxySet(hostId: string): ProxySet {

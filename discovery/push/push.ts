@@ -8,13 +8,15 @@ import { ConfigIndex, followConfig } from "./config-index.ts";
 import type { PushInputs } from "./inputs.ts";
 import { OutboundPush } from "./outbound-push.ts";
 import { ProxyPush } from "./proxy-push.ts";
+import { createSlicedWork } from "./sliced-work.ts";
 import type { OutboundServiceIr } from "../ir/outbound.ts";
 import type { ProxyIr } from "../ir/proxy.ts";
 
 /**
  * Turns changes of the catalog and the configuration into changes of resource
- * sets, at a cost proportional to the change. What streams do with the sets is
- * not known here.
+ * sets, at a cost proportional to the change. Building much takes turns with
+ * everything else; what was built is seen all at once. What streams do with the
+ * sets is not known here.
  */
 export interface Push extends Closable {
   /** What every proxy of the mesh sees. */
@@ -27,7 +29,7 @@ export interface Push extends Closable {
   causesOfService(service: string): ResourceKey[];
   outboundIr(service: string): OutboundServiceIr | undefined;
   proxyIr(hostId: string): ProxyIr | undefined;
-  /** Builds what is stale now instead of at the end of the batch. */
+  /** Builds what is stale now, without a pause, instead of at the end of the batch. */
   flush(): void;
 }
 
@@ -45,15 +47,30 @@ export function startPush(inputs: PushInputs): Push {
   const proxies = new ProxyPush({ ...inputs, services }, index, () => outbound.shape());
   let cancelFlush: (() => void) | undefined;
 
+  /** Until nothing is stale: what is written in the end is true of one moment, as if it had been built in no time. */
+  function* build(): Generator<void, void> {
+    do {
+      yield* outbound.build();
+      if (outbound.takeShapeChange()) proxies.touchShape();
+      yield* proxies.build();
+    } while (outbound.isStale() || proxies.isStale());
+  }
+  const work = createSlicedWork(clock, build, () => {
+    // Clusters and routes are in the shared set before a listener points at them, and no stream is served in between.
+    outbound.commit();
+    proxies.commit();
+  });
   const flush = (): void => {
     cancelFlush?.();
     cancelFlush = undefined;
-    // Clusters and routes are in the shared set before a listener points at them.
-    if (outbound.flush()) proxies.touchShape();
-    proxies.flush();
+    work.finish();
   };
   const later = (): void => {
-    cancelFlush ??= clock.after(settings.batchMs, flush);
+    if (work.isRunning()) return;
+    cancelFlush ??= clock.after(settings.batchMs, () => {
+      cancelFlush = undefined;
+      work.run();
+    });
   };
   const onEndpoints: Parameters<typeof endpoints.subscribe>[0] = (changes) => {
     outbound.touchEndpoints(changes);
@@ -102,6 +119,7 @@ export function startPush(inputs: PushInputs): Push {
     flush,
     close() {
       cancelFlush?.();
+      work.close();
       for (const stop of stops) stop();
       outbound.close();
     },

@@ -13,10 +13,10 @@ describe("Derivation", () => {
       return key;
     });
     for (const key of ["a", "b", "c"]) derivation.request(key);
-    derivation.flush();
+    Array.from(derivation.flush());
     derivedKeys.length = 0;
     derivation.invalidate("input a");
-    derivation.flush();
+    Array.from(derivation.flush());
     assert.deepEqual(derivedKeys.sort(), ["a", "b"]);
   });
 
@@ -28,12 +28,12 @@ describe("Derivation", () => {
       return follow;
     });
     derivation.request("k");
-    derivation.flush();
+    Array.from(derivation.flush());
     follow = false;
     derivation.invalidate("switch");
-    assert.deepEqual(derivation.flush(), [["k", false]]);
+    assert.deepEqual([...derivation.flush()], [["k", false]]);
     derivation.invalidate("target");
-    assert.deepEqual(derivation.flush(), []);
+    assert.deepEqual([...derivation.flush()], []);
   });
 
   it("tells that a value is gone, once", () => {
@@ -43,12 +43,12 @@ describe("Derivation", () => {
       return present ? 1 : undefined;
     });
     derivation.request("k");
-    derivation.flush();
+    Array.from(derivation.flush());
     present = false;
     derivation.invalidate("it");
-    assert.deepEqual(derivation.flush(), [["k", undefined]]);
+    assert.deepEqual([...derivation.flush()], [["k", undefined]]);
     derivation.request("k");
-    assert.deepEqual(derivation.flush(), []);
+    assert.deepEqual([...derivation.flush()], []);
   });
 
   it("equals deriving everything anew after any sequence of changes", () => {
@@ -70,7 +70,7 @@ describe("Derivation", () => {
           else inputs.set(key, list);
           derivation.request(key);
           derivation.invalidate(key);
-          derivation.flush();
+          Array.from(derivation.flush());
         }
         const anew = new Map(keys.flatMap((key) => {
           const value = derive(key, () => undefined);

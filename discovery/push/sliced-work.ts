@@ -1,0 +1,53 @@
+import type { Clock } from "../../base/clock.ts";
+
+/** How long work goes on before others have their turn: health checks, streams, the API. */
+export const SLICE_MS = 10;
+/** A build that changes overtake again and again is done without a pause then: some 20 s of work. */
+const MAX_SLICES = 2_000;
+
+/** Work of many steps whose result is taken at once, when all of it is done. */
+export interface SlicedWork {
+  /** Begins, or goes on, and pauses after each slice. */
+  run(): void;
+  /** Begins, or goes on, and does all that is left now. */
+  finish(): void;
+  isRunning(): boolean;
+  close(): void;
+}
+
+/**
+ * @param steps begins the work; each step takes a moment
+ * @param finished called when the last step was done, in the same turn
+ */
+export function createSlicedWork(clock: Clock, steps: () => Generator<void, void>, finished: () => void): SlicedWork {
+  let work: Generator<void, void> | undefined;
+  let slices = 0;
+  let cancelNext: (() => void) | undefined;
+
+  const goOn = (pauses: boolean): void => {
+    cancelNext?.();
+    cancelNext = undefined;
+    work ??= steps();
+    const startedAtMs = clock.now();
+    while (work.next().done !== true) {
+      const tookMs = clock.now() - startedAtMs;
+      // A clock that was set back tells nothing about this slice.
+      if (!pauses || (tookMs >= 0 && tookMs < SLICE_MS) || slices >= MAX_SLICES) continue;
+      slices += 1;
+      cancelNext = clock.after(0, () => goOn(true));
+      return;
+    }
+    work = undefined;
+    slices = 0;
+    finished();
+  };
+  return {
+    run: () => goOn(true),
+    finish: () => goOn(false),
+    isRunning: () => work !== undefined,
+    close() {
+      cancelNext?.();
+      work = undefined;
+    },
+  };
+}
