@@ -48,7 +48,6 @@ export function takeContent(subscription: Subscription, view: ResourceView, maxB
     bytes += name.length;
   };
   const add = (name: string): void => {
-    upserts.delete(name);
     const resource = view.get(typeUrl, name);
     if (resource === undefined) {
       if (removesInPlace(typeUrl)) remove(name);
@@ -64,7 +63,10 @@ export function takeContent(subscription: Subscription, view: ResourceView, maxB
   subscription.owesAnswer = false;
   const batch = retries.shift();
   if (batch !== undefined) {
-    for (const name of batch) add(name);
+    for (const name of batch) {
+      upserts.delete(name);
+      add(name);
+    }
     return { frames, removed, names, versions, absent: [], isRetry: true };
   }
   const missing = [...absent];
@@ -78,11 +80,24 @@ export function takeContent(subscription: Subscription, view: ResourceView, maxB
     for (const name of removals) remove(name);
     removals.clear();
   }
+  let taken = 0;
   for (const name of upserts) {
     if (bytes >= maxBytes) break;
     add(name);
+    taken += 1;
   }
+  if (taken === upserts.size) upserts.clear();
+  else dropFirst(upserts, taken);
   return { frames, removed, names, versions, absent: missing, isRetry: false };
+}
+
+function dropFirst(names: Set<string>, count: number): void {
+  let left = count;
+  for (const name of names) {
+    if (left === 0) return;
+    left -= 1;
+    names.delete(name);
+  }
 }
 
 /** Takes all deletions of a type that deletes by itself. */

@@ -33,6 +33,8 @@ export type DeltaSession = XdsSession<DeltaDiscoveryRequest>;
 
 const MAX_UNACKNOWLEDGED = 16;
 const MAX_RETRY_BATCHES = 64;
+/** Transactions whose changes may wait until the stream has its turn. */
+const MAX_UNREAD = 64;
 
 export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
   const { view, clock, onDemandTypes = [], maxResponseBytes = 1 << 20, gateTimeoutMs = 5000, maxNames = DEFAULT_MAX_NAMES, onReady } = options;
@@ -47,6 +49,10 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
   let nonces = 0;
   let nameCount = 0;
   let cancelWakeUp: (() => void) | undefined;
+  /** What transactions changed, shared with every other stream, until this one has its turn. */
+  let unread: Changes[] = [];
+  /** True while nothing waits to be sent: of hundreds of streams most are so most of the time, and need not be looked through. */
+  let isQuiet = false;
 
   const wantsAll = (subscription: Subscription): boolean => subscription.isWildcard && !onDemandTypes.includes(subscription.typeUrl);
   const wants = (subscription: Subscription, name: string): boolean =>
@@ -148,7 +154,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     sent.delete(responseNonce);
     subscription.unacknowledged -= 1;
     if (errorDetail === undefined) {
-      for (const name of response.names) subscription.rejected.delete(name);
+      if (subscription.rejected.size > 0) for (const name of response.names) subscription.rejected.delete(name);
       if (response.digest !== "") subscription.acknowledgedDigest = response.digest;
       options.onAck?.({ typeUrl: response.typeUrl, resources: contentsOf(response) });
     } else refuse(subscription, response, errorDetail.message);
@@ -241,26 +247,41 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     );
   };
 
-  const stopWatching = view.watch((changes: Changes) => {
-    let isConcerned = false;
-    for (const [typeUrl, names] of changes) {
-      const subscription = subscriptions.get(typeUrl);
-      if (subscription === undefined) continue;
-      for (const name of names) {
-        if (!wants(subscription, name)) continue;
-        mark(subscription, name);
-        isConcerned = true;
+  /** Marks what changed. By name only, so that it is the same as if it had been done at once. */
+  const readChanges = (): void => {
+    if (unread.length === 0) return;
+    const transactions = unread;
+    unread = [];
+    for (const changes of transactions) {
+      for (const [typeUrl, names] of changes) {
+        const subscription = subscriptions.get(typeUrl);
+        if (subscription === undefined) continue;
+        for (const name of names) {
+          if (!wants(subscription, name)) continue;
+          mark(subscription, name);
+          isQuiet = false;
+        }
       }
     }
-    if (isConcerned) onReady();
+  };
+  const stopWatching = view.watch((changes) => {
+    unread.push(changes);
+    if (unread.length > MAX_UNREAD) readChanges();
+    onReady();
   });
+  const isPending = (subscription: Subscription): boolean => hasAdditions(subscription) || subscription.removals.size > 0;
 
   return {
     receive(request) {
       const { typeUrl, resourceNamesSubscribe, resourceNamesUnsubscribe, initialResourceVersions } = request;
       if (typeUrl === "") throw new GrpcError("INVALID_ARGUMENT", "the request names no type");
+      readChanges();
       settle(request);
-      const subscription = subscriptions.get(typeUrl) ?? open(typeUrl, request);
+      const known = subscriptions.get(typeUrl);
+      const isPlainAck = known !== undefined && request.errorDetail === undefined && resourceNamesSubscribe.length === 0 && resourceNamesUnsubscribe.length === 0;
+      if (isPlainAck && isQuiet) return;
+      isQuiet = false;
+      const subscription = known ?? open(typeUrl, request);
       for (const name of resourceNamesUnsubscribe) unsubscribe(subscription, name);
       for (const name of resourceNamesSubscribe) {
         if (name === "*") subscribeAll(subscription, initialResourceVersions);
@@ -269,16 +290,21 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
       onReady();
     },
     next() {
-      if (sent.size >= MAX_UNACKNOWLEDGED) return undefined;
+      readChanges();
+      if (isQuiet || sent.size >= MAX_UNACKNOWLEDGED) return undefined;
       const subscription = nextSubscription();
       if (subscription !== undefined) return respond(subscription, takeContent(subscription, view, maxResponseBytes));
       for (const typeUrl of Object.keys(DELETED_AFTER)) {
         const deleting = subscriptions.get(typeUrl);
         if (deleting !== undefined && deleting.removals.size > 0 && mayDelete(typeUrl)) return respond(deleting, takeRemovals(deleting));
       }
+      isQuiet = !inPushOrder.some(isPending);
       return undefined;
     },
-    status: () => inPushOrder.map((subscription) => subscriptionStatus(subscription, mayDelete(subscription.typeUrl))),
+    status() {
+      readChanges();
+      return inPushOrder.map((subscription) => subscriptionStatus(subscription, mayDelete(subscription.typeUrl)));
+    },
     close() {
       stopWatching();
       cancelWakeUp?.();

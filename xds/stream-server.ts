@@ -7,6 +7,7 @@ import { GrpcError } from "../base/grpc/status.ts";
 import type { Node } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import { type ResourceView, unionOf } from "./resource-set.ts";
 import type { Ack, Nack, SubscriptionStatus } from "./subscription.ts";
+import { createTurns, type Turns } from "./turns.ts";
 
 /** What a stream is given once it is known who is there. */
 export interface OpenedStream {
@@ -102,6 +103,7 @@ export function createStreamServer<Schema extends DescMessage, Opened extends Op
 ): StreamServer {
   const { onOpen, clock = systemClock, maxNames = DEFAULT_MAX_NAMES } = options;
   const living = new Map<number, () => StreamStatus>();
+  const turns = createTurns();
   let count = 0;
 
   const serve = async (stream: ServerStream): Promise<void> => {
@@ -117,7 +119,7 @@ export function createStreamServer<Schema extends DescMessage, Opened extends Op
       opened.onClose?.();
       throw ending.reason();
     }
-    const pump = createPump(stream);
+    const pump = createPump(stream, turns);
     const session = createSession({ ...opened, clock, maxNames, view: unionOf(opened.sets), onReady: () => pump.wake() });
     pump.start(session);
     const about = { id, nodeId: node?.id ?? "", remoteAddress: stream.peer.remoteAddress, openedAtMs: clock.now() };
@@ -189,7 +191,7 @@ interface Pump {
 }
 
 /** Writes one response at a time: what changes meanwhile is gathered by the session and goes with the next. */
-function createPump(stream: ServerStream): Pump {
+function createPump(stream: ServerStream, turns: Turns): Pump {
   const { promise: failed, reject } = Promise.withResolvers<never>();
   // The stream may have ended before anybody waits for this.
   failed.catch(() => undefined);
@@ -211,7 +213,7 @@ function createPump(stream: ServerStream): Pump {
       if (isBusy || session === undefined) return;
       isBusy = true;
       // Not now: everything that changes in this turn makes one response.
-      queueMicrotask(() => void run().catch(reject));
+      turns(() => void run().catch(reject));
     },
   };
 }
