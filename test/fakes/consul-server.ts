@@ -42,6 +42,8 @@ export interface FakeFaults {
   isHealthDenied?: boolean;
   /** These services cannot be read, by no fault of the token's. */
   broken?: ReadonlySet<string>;
+  /** Of these services the answer ends in the middle of its JSON. */
+  garbled?: ReadonlySet<string>;
   /** Consistent reads fail. */
   isWithoutQuorum?: boolean;
 }
@@ -201,6 +203,10 @@ export class FakeConsul {
     }
     if (this.faults.isHealthDenied === true && path.startsWith("/v1/health/service/")) {
       response.writeHead(403, { "content-type": "text/plain" }).end("Permission denied");
+      return;
+    }
+    if (this.faults.garbled?.has(subject) === true) {
+      response.writeHead(200, { "content-type": "application/json", "x-consul-index": String(this.#index) }).end('[{"Node":');
       return;
     }
     const mayRead = (this.tokens === undefined || token !== undefined) && this.faults.isFiltered !== true;

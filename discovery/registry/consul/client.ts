@@ -2,13 +2,14 @@ import { EventEmitter } from "node:events";
 import type http from "node:http";
 import type Consul from "consul";
 import { z } from "zod";
-import { CodedError } from "../../../base/coded-error.ts";
+import { CodedError, messageOf } from "../../../base/coded-error.ts";
 import type { SecretBytes } from "../../../base/secret-bytes.ts";
 import { openConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
 import { type AgentSettings, agentSettingsSchema, type ConsulEntry, configAnswerSchema, healthAnswerSchema, servicesAnswerSchema, stateAnswerSchema } from "./entry.ts";
 import type { ConsulCheckPlace } from "./entry.ts";
-import { consulFailure, failureOfStatus, failureOfTransport } from "./failure.ts";
+import { consulFailure, failureOfStatus, failureOfTransport, isOfTheWay } from "./failure.ts";
+import { Standing } from "./standing.ts";
 
 /** How to reach a Consul cluster. */
 export interface ConsulEndpoint extends ConnectionOptions {
@@ -120,13 +121,18 @@ function getDirectly(consul: Consul, asked: Readonly<Record<string, unknown>>, {
 
 /** Time for an answer that Consul has: connecting, a busy server, a slow line. */
 export const ANSWER_MARGIN_MS = 15_000;
+/** Names of questions. That of the list tells of the agent as a whole: without it nothing goes on. */
+const LIST = "services";
+const OF_SERVICE = "service ";
+/** Of these an agent may be the cause; of the others it is what is asked, or who asks. */
+const MAY_BE_THE_AGENTS: ReadonlySet<string> = new Set(["MESH_REGISTRY_UNREACHABLE", "MESH_REGISTRY_UNAVAILABLE", "MESH_REGISTRY_THROTTLED", "MESH_REGISTRY_MALFORMED"]);
 /** Matches no node: the index of the answer is all that is wanted. */
 const NO_NODE = 'Node == ""';
 
 /** A client over the `consul` package, whose own watch knows neither jitter nor a reset after errors. */
 export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
   const { otherAddresses = [], partition, consulNamespace } = endpoint;
-  const connections = [endpoint.address, ...otherAddresses].map((address) => openConnection({ ...endpoint, address }));
+  const connections = [endpoint.address, ...otherAddresses].map((address) => ({ ...openConnection({ ...endpoint, address }), standing: new Standing() }));
   let current = 0;
   for (const { library } of connections) (library as unknown as ExtensibleLibrary)._ext("onRequest", addParameters);
   const common: [string, string][] = [
@@ -137,8 +143,8 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
   // Consul refuses it beside `consistent`.
   const cached: [string, string][] = endpoint.usesAgentCache === true ? [["cached", ""]] : [];
 
-  /** Asks the agent that answered last; one that fails makes way for the next. */
-  async function ask<T>(query: ConsulQuery, schema: z.ZodType<T>, call: (library: Consul, options: LibraryOptions) => Promise<unknown>, extra: [string, string][] = []): Promise<ConsulAnswer<T>> {
+  /** Asks the agent that answered last; one that fails makes way for the next. @param question what it asks for, unique */
+  async function ask<T>(question: string, query: ConsulQuery, schema: z.ZodType<T>, call: (library: Consul, options: LibraryOptions) => Promise<unknown>, extra: [string, string][] = []): Promise<ConsulAnswer<T>> {
     const asked = current;
     const connection = connections[asked];
     if (connection === undefined) throw consulFailure("MESH_REGISTRY_MISCONFIGURED", "no agent is configured");
@@ -146,15 +152,25 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
     const cancel = (): unknown => context.emit("cancel");
     query.signal.throwIfAborted();
     query.signal.addEventListener("abort", cancel, { once: true });
+    const { standing } = connection;
+    standing.asked(question);
     try {
       const [response, body] = (await call(connection.library, optionsOf(query, context))) as [http.IncomingMessage, unknown];
-      return readAnswer(response, body, schema, query.wasFiltered === true ? 0n : query.index);
+      const answer = readAnswer(response, body, schema, query.wasFiltered === true ? 0n : query.index);
+      standing.answered(question);
+      return answer;
     } catch (thrown) {
       const failure = failureOf(thrown);
-      const { code } = failure;
-      if (code === "MESH_REGISTRY_THROTTLED") connection.throttled();
-      const isAgentsOwn = code === "MESH_REGISTRY_UNREACHABLE" || code === "MESH_REGISTRY_UNAVAILABLE" || code === "MESH_REGISTRY_THROTTLED";
-      if (isAgentsOwn && !query.signal.aborted && asked === current) current = (asked + 1) % connections.length;
+      if (failure.code === "MESH_REGISTRY_THROTTLED") connection.throttled();
+      if (!query.signal.aborted && MAY_BE_THE_AGENTS.has(failure.code)) {
+        standing.failed(question);
+        const isAgentsOwn = question === LIST || failure.code === "MESH_REGISTRY_THROTTLED" || isOfTheWay(failure) || standing.isBad;
+        if (isAgentsOwn && asked === current) {
+          current = (asked + 1) % connections.length;
+          // What it came to before says nothing of now.
+          connections[current]?.standing.clear();
+        }
+      }
       throw failure;
     } finally {
       query.signal.removeEventListener("abort", cancel);
@@ -163,20 +179,21 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
 
   return {
     async services(query) {
-      const { body, ...told } = await ask(query, servicesAnswerSchema, (library, options) => library.catalog.service.list(options));
+      const { body, ...told } = await ask(LIST, query, servicesAnswerSchema, (library, options) => library.catalog.service.list(options));
+      if (body !== undefined) for (const { standing } of connections) standing.keep((question) => !question.startsWith(OF_SERVICE) || Object.hasOwn(body, question.slice(OF_SERVICE.length)));
       return { ...told, body: body === undefined ? undefined : Object.keys(body).sort() };
     },
-    health: (service, query) => ask(query, healthAnswerSchema, (library, options) => library.health.service({ service, ...options }), query.mode === "stale" ? cached : []),
-    checks: (state, query) => ask(query, stateAnswerSchema, (library, options) => library.health.state({ state, ...options })),
-    nodes: (query) => ask(query, z.unknown(), (library, options) => library.catalog.node.list(options), [["filter", NO_NODE]]),
-    agentSettings: (query) => ask(query, agentSettingsSchema, (library, options) => getDirectly(library, { name: "agent.self", path: "/agent/self" }, options)),
+    health: (service, query) => ask(OF_SERVICE + service, query, healthAnswerSchema, (library, options) => library.health.service({ service, ...options }), query.mode === "stale" ? cached : []),
+    checks: (state, query) => ask(`checks ${state}`, query, stateAnswerSchema, (library, options) => library.health.state({ state, ...options })),
+    nodes: (query) => ask("nodes", query, z.unknown(), (library, options) => library.catalog.node.list(options), [["filter", NO_NODE]]),
+    agentSettings: (query) => ask("agent", query, agentSettingsSchema, (library, options) => getDirectly(library, { name: "agent.self", path: "/agent/self" }, options)),
     capacity: () => connections[current]?.capacity() ?? 1,
     close() {
       for (const connection of connections) connection.close();
     },
     async configEntries(kind, query) {
       try {
-        return await ask(query, configAnswerSchema, (library, options) => listConfigEntries(library, kind, options));
+        return await ask(`config ${kind}`, query, configAnswerSchema, (library, options) => listConfigEntries(library, kind, options));
       } catch (failure) {
         if (failure instanceof CodedError && failure.message.includes(UNKNOWN_KIND)) return undefined;
         throw failure;
@@ -240,8 +257,10 @@ function readAnswer<T>(response: http.IncomingMessage, body: unknown, schema: z.
 /** What the library's rejection means. */
 export function failureOf(thrown: unknown): CodedError {
   if (thrown instanceof CodedError) return thrown;
-  const { response } = thrown as { response?: { statusCode?: number; body?: unknown } };
-  if (response?.statusCode === undefined || response.statusCode < 300) return failureOfTransport(thrown);
+  const { response, isCodec } = thrown as { response?: { statusCode?: number; body?: unknown }; isCodec?: boolean };
+  if (response?.statusCode === undefined || response.statusCode < 300) {
+    return isCodec === true ? consulFailure("MESH_REGISTRY_MALFORMED", `consul's answer is not understood: ${messageOf(thrown)}`, thrown) : failureOfTransport(thrown);
+  }
   const { statusCode, body } = response;
   return failureOfStatus(statusCode, typeof body === "string" || Buffer.isBuffer(body) ? body.toString() : "");
 }

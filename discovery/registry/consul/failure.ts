@@ -43,6 +43,14 @@ export function failureOfTransport(cause: unknown): CodedError {
   return consulFailure("MESH_REGISTRY_UNREACHABLE", `consul does not answer: ${messageOf(cause)}`, cause);
 }
 
+/** What Node says where no connection can be made at all: whatever is asked, the answer is the same. */
+const NO_WAY: ReadonlySet<unknown> = new Set(["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN", "ENOENT", "EACCES"]);
+
+/** True where there is no way to the agent, which no other question would find either. */
+export function isOfTheWay({ cause }: CodedError): boolean {
+  return cause instanceof Error && NO_WAY.has((cause as NodeJS.ErrnoException).code);
+}
+
 function codeOfStatus(status: number, said: string): ConsulFailureCode {
   if (status === 401 || status === 403) return "MESH_REGISTRY_DENIED";
   if (status === 429) return "MESH_REGISTRY_THROTTLED";

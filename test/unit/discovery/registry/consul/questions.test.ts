@@ -137,6 +137,43 @@ describe("questions to consul", () => {
     }
   });
 
+  for (const fault of ["broken", "garbled"] as const) {
+    it(`stays with an agent that fails for one service alone (${fault})`, async () => {
+      const other = await new FakeConsul().listen();
+      try {
+        for (const agent of [consul, other]) agent.put(...web(1), { id: "db", service: "db", port: 1 }, { id: "mq", service: "mq", port: 1 });
+        consul.faults[fault] = new Set(["db"]);
+        start({ otherAddresses: [other.address] });
+        const asked = (): number => consul.questions.filter(({ path }) => path.endsWith("/db")).length;
+        await settled("many failures of the one", () => asked() > 12 && registry.status().synced);
+        assert.match(registry.status().notes.join(), /^db: consul/);
+        assert.equal(failure(), fault === "broken" ? "MESH_REGISTRY_UNAVAILABLE" : "MESH_REGISTRY_MALFORMED");
+        assert.equal(other.questions.length, 0);
+        delete consul.faults[fault];
+        await settled("that one too", () => size("db") === 1 && failure() === undefined);
+      } finally {
+        await registry.close();
+        await other.close();
+      }
+    });
+  }
+
+  it("leaves an agent that answers nothing but errors", async () => {
+    const other = await new FakeConsul().listen();
+    try {
+      for (const agent of [consul, other]) agent.put(...web(1), { id: "db", service: "db", port: 1 });
+      start({ otherAddresses: [other.address] });
+      await settled("the first content", () => registry.status().synced);
+      await settled("the questions to wait", () => consul.held === 3);
+      Object.assign(consul.faults, { status: 500, body: "No known Consul servers" });
+      consul.wake();
+      await settled("the other agent to be asked for everything", () => other.held === 3 && failure() === undefined);
+    } finally {
+      await registry.close();
+      await other.close();
+    }
+  });
+
   it("names partition and namespace, and asks for the agent's cache, but not of a leader", async () => {
     consul.put(...web(4));
     start({ partition: "p1", consulNamespace: "n1", usesAgentCache: true, datacenter: "dc2" });
