@@ -1,4 +1,5 @@
 import { CodedError, messageOf } from "../../../base/coded-error.ts";
+import type { RegistryFailure } from "../registry.ts";
 
 /** What can be wrong with a Consul, by what to do about it. */
 export type ConsulFailureCode =
@@ -29,6 +30,11 @@ const hints: Readonly<Record<ConsulFailureCode, string>> = {
 
 export function consulFailure(code: ConsulFailureCode, message: string, cause?: unknown, facts: Readonly<Record<string, unknown>> = {}): CodedError {
   return new CodedError(code, message, { hint: hints[code], facts, ...(cause === undefined ? {} : { cause }) });
+}
+
+/** A failure as a status tells it. @param since milliseconds since the epoch */
+export function lastingFailure({ code, message, hint }: CodedError, since: number): RegistryFailure {
+  return { code, message, ...(hint === undefined ? {} : { hint }), since };
 }
 
 /** What an answer that is no 2xx means. @param body as far as it is text */

@@ -1,3 +1,4 @@
+import type { CodedError } from "../../../base/coded-error.ts";
 import type { ConsulClient } from "./client.ts";
 import type { ConsulCheckPlace } from "./entry.ts";
 import { followQuery } from "./watch.ts";
@@ -18,6 +19,8 @@ export interface HintOptions {
   readonly onNodeHealth: (nodes: ReadonlySet<string>) => void;
   /** Nodes were registered, changed or removed. */
   readonly onNodes: () => void;
+  /** One of the questions fails; undefined: not any more. @param asked in words */
+  readonly onFailure: (asked: string, failure: CodedError | undefined) => void;
 }
 
 /** Nothing is ever missing from a hint: it says what to look at, and is no content. */
@@ -32,7 +35,9 @@ export async function followHints(options: HintOptions, signal: AbortSignal): Pr
   const { client, shared, waitMs } = options;
   const never = new AbortController().signal;
   const turn = async (isFirst: boolean) => ({ waitMs: isFirst ? 0 : waitMs, signal: never, release() {} });
-  const onFailure = (): void => {};
+  const tell = (asked: string) => (failure: CodedError | undefined): void => {
+    if (!signal.aborted) options.onFailure(asked, failure);
+  };
   const followState = (state: "warning" | "critical"): Promise<void> => {
     let known: ReadonlyMap<string, ConsulCheckPlace> = new Map();
     return followQuery<readonly ConsulCheckPlace[]>(
@@ -40,7 +45,7 @@ export async function followHints(options: HintOptions, signal: AbortSignal): Pr
         ...shared,
         pacing: { ...shared.pacing, intervalMs: () => options.intervalMs(known.size) },
         turn,
-        onFailure,
+        onFailure: tell(`${state} checks`),
         ask: (query) => client.checks(state, query),
         membersOf: () => NO_MEMBERS,
         onContent(checks) {
@@ -59,7 +64,7 @@ export async function followHints(options: HintOptions, signal: AbortSignal): Pr
     {
       ...shared,
       turn,
-      onFailure,
+      onFailure: tell("nodes"),
       ask: (query) => client.nodes(query),
       membersOf: () => NO_MEMBERS,
       onContent: (body) => {

@@ -17,7 +17,7 @@ import type { ServiceSettings } from "./service.ts";
 import { Sidecars } from "./sidecars.ts";
 import { describeReading } from "./status.ts";
 import { followTokenFile } from "./token-file.ts";
-import { consulFailure } from "./failure.ts";
+import { consulFailure, lastingFailure } from "./failure.ts";
 import { followQuery } from "./watch.ts";
 import type { WatchPacing } from "./watch.ts";
 
@@ -142,6 +142,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   let cancelAging: (() => void) | undefined;
   let skipped: readonly string[] = [];
   let hints: { readonly abort: AbortController; readonly finished: Promise<void> } | undefined;
+  const hintFailures = new Map<string, RegistryFailure>();
   const closing = new AbortController();
 
   /** Gives whether services came or went. */
@@ -271,6 +272,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
     if (hints !== undefined) {
       hints.abort.abort();
       hints = undefined;
+      hintFailures.clear();
       return;
     }
     const abort = new AbortController();
@@ -292,6 +294,11 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
           }
         },
         onNodes: () => schedule.stir(),
+        onFailure(asked, failure) {
+          const seen = failureOf(failure, hintFailures.get(asked));
+          if (seen === undefined) hintFailures.delete(asked);
+          else hintFailures.set(asked, seen);
+        },
       },
       AbortSignal.any([abort.signal, closing.signal]),
     );
@@ -303,9 +310,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   }
 
   function failureOf(failure: CodedError | undefined, before: RegistryFailure | undefined): RegistryFailure | undefined {
-    if (failure === undefined) return undefined;
-    const { code, message, hint } = failure;
-    return { code, message, ...(hint === undefined ? {} : { hint }), since: before?.since ?? clock.now() };
+    return failure === undefined ? undefined : lastingFailure(failure, before?.since ?? clock.now());
   }
 
   function followList(): Promise<void> {
@@ -368,6 +373,8 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         failure: listFailure ?? leaderless,
         skipped,
         isFiltered: isListFiltered,
+        hintFailures,
+        slowPassMs: pacing.slowPassMs,
         crowding: schedule.isCrowded ? { capacity: client.capacity(), latestMs: (watches.size / pacing.sweepPerSecond) * 1_000 + paceOf(watches.size) } : undefined,
         // The list, what points at changes, and the services.
         counters: activity.counters(1 + (hints === undefined ? 0 : 3) + watches.size),

@@ -16,6 +16,10 @@ export interface ReadingState {
   readonly isFiltered: boolean;
   /** Where there are more services than questions may wait: how many may, and how late a change may be seen. */
   readonly crowding: { readonly capacity: number; readonly latestMs: number } | undefined;
+  /** Of the questions that point at changes, by what they ask for. */
+  readonly hintFailures: ReadonlyMap<string, RegistryFailure>;
+  /** How late a change may be seen that nothing points at. */
+  readonly slowPassMs: number;
   readonly counters: RegistryCounters;
 }
 
@@ -24,7 +28,8 @@ export function describeReading(state: ReadingState): RegistryStatus {
   const { name, nowMs, watches, failure, listConfirmedAt, crowding } = state;
   const failed = [...watches].flatMap(([service, { failure: own }]) => (own === undefined || own.code === failure?.code ? [] : [{ ...own, service }]));
   const [first] = failed;
-  const lastError = failure ?? (first === undefined ? undefined : firstOf(first, summarize(failed)[0]));
+  const blind = [...state.hintFailures].flatMap(([asked, own]) => (own.code === failure?.code ? [] : [{ asked, failure: own }]));
+  const lastError = failure ?? (first === undefined ? blindness(blind[0]) : firstOf(first, summarize(failed)[0]));
   const oldest = listConfirmedAt === undefined ? undefined : [...watches.values()].reduce((least, { confirmedAt }) => Math.min(least, confirmedAt), listConfirmedAt);
   const content = [...state.content];
   return {
@@ -41,11 +46,16 @@ export function describeReading(state: ReadingState): RegistryStatus {
       ...(crowding === undefined
         ? []
         : [`${watches.size} services are more than ${crowding.capacity} connections can wait for: new and moved instances are seen within ${Math.ceil(crowding.latestMs / 1_000)} s; give an https:// address, or raise maxConnections`]),
+      ...blind.map(({ asked, failure: { since } }) => `${asked} of the cluster cannot be asked for since ${new Date(since).toISOString()}: what changes there may be seen up to ${Math.ceil(state.slowPassMs / 1_000)} s late`),
       ...summarize(failed),
       ...content.flatMap(([service, { notes }]) => notes.map((note) => `${service}: ${note}`)),
     ].sort(),
     counters: state.counters,
   };
+}
+
+function blindness(blind: { readonly asked: string; readonly failure: RegistryFailure } | undefined): RegistryFailure | undefined {
+  return blind === undefined ? undefined : { ...blind.failure, message: `${blind.asked} of the cluster cannot be asked for: ${blind.failure.message}` };
 }
 
 function firstOf({ service: _service, ...failure }: RegistryFailure & { readonly service: string }, message = failure.message): RegistryFailure {

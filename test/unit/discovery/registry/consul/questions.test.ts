@@ -91,6 +91,23 @@ describe("questions to consul", () => {
     assert.deepEqual([...new Set(services)].sort(), ["s0", "s1", "s2", "s7"]);
   });
 
+  it("says since when what points at changes cannot be asked for, and that it can again", async () => {
+    consul.put(...Array.from({ length: 30 }, (_, at): FakeInstance => ({ id: `s${at}`, service: `s${at}`, port: 80 })));
+    consul.faults.broken = new Set(["state/critical"]);
+    start({ maxConnections: 8 });
+    await settled("the failure", () => registry.status().synced && failure() === "MESH_REGISTRY_UNAVAILABLE");
+    const { since = 0, message = "" } = registry.status().lastError ?? {};
+    assert.equal(message, "critical checks of the cluster cannot be asked for: consul answered 500: rpc error: too much");
+    const note = `critical checks of the cluster cannot be asked for since ${new Date(since).toISOString()}: what changes there may be seen up to 300 s late`;
+    assert.ok(registry.status().notes.includes(note), registry.status().notes.join("\n"));
+    const failures = (): number => registry.status().counters?.failures["MESH_REGISTRY_UNAVAILABLE"] ?? 0;
+    const before = failures();
+    await settled("more attempts", () => failures() > before + 2);
+    assert.equal(registry.status().lastError?.since, since, "it is the first of them that counts");
+    delete consul.faults.broken;
+    await settled("the end of it", () => failure() === undefined && !registry.status().notes.some((line) => line.includes("cannot be asked for")));
+  });
+
   it("asks for nothing where nothing changed, although there are more services than connections", async () => {
     consul.put(...Array.from({ length: 30 }, (_, at): FakeInstance => ({ id: `s${at}`, service: `s${at}`, port: 80 })));
     start({ maxConnections: 8, pacing: { waitMs: 60_000, intervalMs: 5, backoff: { baseMs: 20, maxMs: 50 } } });
