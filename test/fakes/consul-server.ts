@@ -91,6 +91,11 @@ export class FakeConsul {
     return this.#blocked.size;
   }
 
+  /** How many are open. */
+  get openConnections(): number {
+    return this.#sockets.size;
+  }
+
   readonly #sockets = new Set<Socket>();
   readonly #server: http.Server | https.Server;
   readonly #isTls: boolean;
@@ -112,14 +117,17 @@ export class FakeConsul {
     });
   }
 
-  async listen(): Promise<this> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+  async listen(port = 0): Promise<this> {
+    await new Promise<void>((resolve) => this.#server.listen(port, "127.0.0.1", resolve));
     return this;
   }
 
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
   get address(): string {
-    const { port } = this.#server.address() as AddressInfo;
-    return this.#isTls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`;
+    return this.#isTls ? `https://localhost:${this.port}` : `http://127.0.0.1:${this.port}`;
   }
 
   put(...instances: readonly FakeInstance[]): void {

@@ -1,8 +1,12 @@
 /** Ways to a real Consul: TLS and HTTP/2, sockets, few connections, several datacenters, no leader. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createServer } from "node:tls";
 import type { Registry } from "../../discovery/registry/registry.ts";
 import { ConsulAgent } from "../support/consul-agent.ts";
 import { FAST, instancesOf, registration, startedRegistry } from "../support/consul-reading.ts";
@@ -72,6 +76,46 @@ const path = consulPath() ?? "";
     await change(consul, 321);
     await waitUntil(() => sizeOf(registry, "s321") === 2, { what: "a change", intervalMs: 5 });
     assert.deepEqual(registry.status().counters?.failures, {});
+  });
+
+  it("speaks HTTP/2 once nothing is between that speaks HTTP/1.1 alone", async () => {
+    const authority = createTestAuthority();
+    const server = authority.mintNamed("server.dc1.consul");
+    const client = authority.mintNamed("ironmesh");
+    const [caFile, certificateFile, keyFile] = [join(folder, "ca-2"), join(folder, "certificate-2"), join(folder, "key-2")];
+    await writeFile(caFile, authority.root);
+    await writeFile(certificateFile, server.certificateChain);
+    await writeFile(keyFile, server.privateKey.revealText());
+    const consul = await agent({ https: { caFile, certificateFile, keyFile } });
+    await register(consul, 60);
+    const between = createServer({ cert: server.certificateChain, key: server.privateKey.revealText(), ALPNProtocols: ["http/1.1"] }, (incoming) => {
+      const outgoing = connect(consul.httpPort, "127.0.0.1");
+      incoming.pipe(outgoing).pipe(incoming);
+      for (const [from, to] of [[incoming, outgoing], [outgoing, incoming]] as const) from.on("error", () => to.destroy()).on("close", () => to.destroy());
+    });
+    between.listen(0, "127.0.0.1");
+    await once(between, "listening");
+    const way = await startCuttableRelay((between.address() as AddressInfo).port);
+    try {
+      const registry = await reading(`https://127.0.0.1:${way.port}`, {
+        serverName: "server.dc1.consul",
+        tls: async () => ({ ca: authority.root, certificate: client.certificateChain, key: client.privateKey }),
+        maxConnections: 10,
+        http2RetryMs: 200,
+        pacing: { ...FAST, sweepPerSecond: 200 },
+      });
+      const isCrowded = (): boolean => registry.status().notes.some((note) => note.startsWith("60 services are more than 10 connections can wait for"));
+      await waitUntil(() => registry.status().synced && isCrowded(), { what: "the content over HTTP/1.1" });
+      way.turn(Number(new URL(consul.httpsAddress).port));
+      way.cut();
+      way.mend();
+      await waitUntil(() => !isCrowded() && registry.status().lastError === undefined, { what: "room for a question for each" });
+      await change(consul, 42);
+      await waitUntil(() => sizeOf(registry, "s42") === 2, { what: "a change" });
+    } finally {
+      await way.close();
+      between.close();
+    }
   });
 
   it("sees every change with fewer connections than services, by the rights of the guide alone", async () => {

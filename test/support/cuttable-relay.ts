@@ -8,18 +8,21 @@ export interface CuttableRelay {
   /** Ends all connections, and every new one at once. */
   cut(): void;
   mend(): void;
+  /** New connections lead to another port. */
+  turn(targetPort: number): void;
   close(): Promise<void>;
 }
 
 export async function startCuttableRelay(targetPort: number): Promise<CuttableRelay> {
   const sockets = new Set<Socket>();
   let isCut = false;
+  let target = targetPort;
   const server = createServer((incoming) => {
     if (isCut) {
       incoming.destroy();
       return;
     }
-    const outgoing = connect(targetPort, "127.0.0.1");
+    const outgoing = connect(target, "127.0.0.1");
     for (const [from, to] of [[incoming, outgoing], [outgoing, incoming]] as const) {
       sockets.add(from);
       from.pipe(to);
@@ -41,6 +44,9 @@ export async function startCuttableRelay(targetPort: number): Promise<CuttableRe
     cut,
     mend() {
       isCut = false;
+    },
+    turn(next) {
+      target = next;
     },
     async close() {
       cut();

@@ -2,6 +2,7 @@ import http from "node:http";
 import https from "node:https";
 import type { Duplex } from "node:stream";
 import Consul from "consul";
+import { Http2Choice } from "./http2-choice.ts";
 import { createHttp2Transport } from "./http2-request.ts";
 import { Http2Sessions } from "./http2-sessions.ts";
 import type { LibraryTransport } from "./http2-request.ts";
@@ -17,6 +18,8 @@ export interface ConnectionOptions {
   readonly serverName?: string | undefined;
   /** At a time; Consul gives 200 to an address unless it was told otherwise. */
   readonly maxConnections: number;
+  /** After so long, who spoke no HTTP/2 is asked for it again. Milliseconds. */
+  readonly http2RetryMs?: number;
 }
 
 /** The package's client for one agent, and the connections below it. */
@@ -37,9 +40,10 @@ interface ExtensibleLibrary {
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const THROTTLE_MEMORY_MS = 600_000;
+const HTTP2_RETRY_MS = 300_000;
 const LEAST_CONNECTIONS = 6;
 
-export function openConnection({ address, tls, serverName, maxConnections }: ConnectionOptions): ConsulConnection {
+export function openConnection({ address, tls, serverName, maxConnections, http2RetryMs = HTTP2_RETRY_MS }: ConnectionOptions): ConsulConnection {
   const unixPath = address.startsWith("unix://") ? address.slice("unix://".length) : undefined;
   const baseUrl = new URL("/v1", unixPath === undefined ? address : "http://localhost");
   const limits = { keepAlive: true, maxSockets: maxConnections, scheduling: "lifo" } as const;
@@ -57,8 +61,8 @@ export function openConnection({ address, tls, serverName, maxConnections }: Con
   };
   const sockets = new LineAgent(line, limits);
   const sessions = new Http2Sessions(line, maxConnections);
-  let hasHttp2 = true;
-  const transport = createHttp2Transport(sessions, () => (hasHttp2 = false));
+  const choice = new Http2Choice(http2RetryMs, (isSpoken) => keepIdle(sockets, !isSpoken));
+  const transport = createHttp2Transport(sessions, choice);
   const limit = limitConnections(sockets, maxConnections);
   const options = { baseUrl, agent: sockets };
   const library = new Consul(options);
@@ -69,7 +73,7 @@ export function openConnection({ address, tls, serverName, maxConnections }: Con
   return {
     address,
     library,
-    capacity: () => (hasHttp2 ? sessions.capacity : limit.current()),
+    capacity: () => (choice.isSpoken ? sessions.capacity : limit.current()),
     throttled: () => limit.lower(),
     close() {
       sessions.close();
@@ -96,6 +100,13 @@ function limitConnections(sockets: http.Agent, wanted: number): { current(): num
       sockets.maxSockets = Math.max(LEAST_CONNECTIONS, Math.min(sockets.maxSockets, open) - 1);
     },
   };
+}
+
+/** Connections that nobody needs any more would count at Consul all the same. */
+function keepIdle(sockets: http.Agent, isKept: boolean): void {
+  sockets.maxFreeSockets = isKept ? Number.POSITIVE_INFINITY : 0;
+  if (isKept) return;
+  for (const socket of Object.values(sockets.freeSockets).flat()) socket?.destroy();
 }
 
 /** HTTP/1.1 over the same kind of connection that HTTP/2 would have had. */

@@ -2,6 +2,7 @@ import { EventEmitter } from "node:events";
 import https from "node:https";
 import { constants } from "node:http2";
 import type { ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
+import type { Http2Choice } from "./http2-choice.ts";
 import { Http2Refused } from "./http2-sessions.ts";
 import type { Http2Sessions } from "./http2-sessions.ts";
 
@@ -24,34 +25,25 @@ export interface LibraryTransport {
  * Carries the package's requests over HTTP/2 where the server speaks it, and
  * over HTTP/1.1 where it does not: whoever terminates TLS before Consul may not.
  */
-export function createHttp2Transport(sessions: Http2Sessions, onRefused: () => void): LibraryTransport {
-  let isRefused = false;
-  return {
-    request(options) {
-      if (isRefused) return https.request(options);
-      return new Http2Request(sessions, options, () => {
-        isRefused = true;
-        onRefused();
-      });
-    },
-  };
+export function createHttp2Transport(sessions: Http2Sessions, choice: Http2Choice): LibraryTransport {
+  return { request: (options) => (choice.next() ? new Http2Request(sessions, options, choice) : https.request(options)) };
 }
 
 class Http2Request extends EventEmitter implements LibraryRequest {
   readonly path: string;
   readonly #sessions: Http2Sessions;
   readonly #options: https.RequestOptions;
-  readonly #onRefused: () => void;
+  readonly #choice: Http2Choice;
   readonly #headers = new Map<string, string>();
   #stream: ClientHttp2Stream | undefined;
   #plain: LibraryRequest | undefined;
   #isAborted = false;
 
-  constructor(sessions: Http2Sessions, options: https.RequestOptions, onRefused: () => void) {
+  constructor(sessions: Http2Sessions, options: https.RequestOptions, choice: Http2Choice) {
     super();
     this.#sessions = sessions;
     this.#options = options;
-    this.#onRefused = onRefused;
+    this.#choice = choice;
     this.path = options.path ?? "/";
     for (const [name, value] of Object.entries(options.headers ?? {})) this.setHeader(name, String(value));
   }
@@ -93,6 +85,7 @@ class Http2Request extends EventEmitter implements LibraryRequest {
       ...Object.fromEntries(this.#headers),
     });
     this.#stream = stream;
+    this.#choice.agreed();
     stream.on("error", (failure) => this.emit("error", failure));
     stream.once("response", (headers) => this.emit("response", Object.assign(stream, { statusCode: Number(headers[":status"]), headers: plainHeaders(headers) })));
     stream.once("close", () => {
@@ -103,7 +96,7 @@ class Http2Request extends EventEmitter implements LibraryRequest {
   }
 
   #sendPlain(body: string | Buffer | undefined): void {
-    this.#onRefused();
+    this.#choice.refused();
     const request = https.request(this.#options);
     this.#plain = request;
     for (const event of ["response", "error", "timeout"]) request.on(event, (value: unknown) => this.emit(event, value));

@@ -245,6 +245,8 @@ export class Schedule {
     this.#tick?.cancel();
     const cancel = this.#clock.after(delayMs, () => {
       this.#tick = undefined;
+      // An agent may turn out to take more than it did.
+      this.#judge();
       this.#pump();
     });
     this.#tick = { at, cancel };

@@ -77,6 +77,21 @@ describe("consul registry over TLS", () => {
     assert.ok(consul.highestOpen <= 8, `${consul.highestOpen} at a time`);
   });
 
+  it("speaks HTTP/2 again with whoever knows it by now", async () => {
+    await open({ ...server, hasHttp2: false }, { http2RetryMs: 200, pacing: { waitMs: 500, intervalMs: 5, resetHoldMs: 300, backoff: { baseMs: 20, maxMs: 50 } } });
+    consul.put(...services(20));
+    registry.start();
+    const isCrowded = (): boolean => registry.status().notes.some((note) => note.startsWith("20 services are more than 8"));
+    await settled("fewer connections than services", () => registry.status().synced && isCrowded());
+    const { port } = consul;
+    await consul.close();
+    consul = await new FakeConsul(server).listen(port);
+    consul.put(...services(20));
+    await settled("a question for each", () => consul.held === 21 && !isCrowded());
+    await settled("no failure", () => failure() === undefined);
+    await settled("the end of the connections before", () => consul.openConnections <= 3);
+  });
+
   it("shows its certificate where it is asked for one, and takes a renewed one without a restart", async () => {
     let material: TlsMaterial = { ca: authority.root };
     await open({ ...server, clientRoot: authority.root }, { tls: async () => material });
