@@ -30,13 +30,13 @@ async function prepareConsul(config: Extract<RegistryConfig, { kind: "consul" }>
   // What cannot be read is said at the start, not at the first connection.
   await tls();
   const sameAddress = registries.filter((registry) => registry.kind === "consul" && registry.address === config.address).length;
-  return (onSynced, recall) =>
+  return (onSynced, recalled) =>
     createConsulRegistry({
       ...told,
       meshDomain,
       clock,
       onSynced,
-      recall,
+      recalled,
       tls,
       usesAgentCache: agentCache,
       maxAgeMs: maxAgeSeconds === undefined ? undefined : maxAgeSeconds * 1_000,

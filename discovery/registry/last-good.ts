@@ -24,6 +24,14 @@ interface StoredConfirmation {
   readonly confirmedAt: number;
 }
 
+/** What a registry said before, to the process before this one too. */
+export interface Recall {
+  /** The last good values, by id. */
+  services(): ReadonlyMap<string, RegistryService>;
+  /** When all of it was confirmed last, as far as that is known. Milliseconds since the epoch. */
+  confirmedAt(): number | undefined;
+}
+
 /** A registry whose content outlives the process. */
 export interface LastGoodRegistry extends Registry {
   /** Reads what the store has; until the registry itself has synced, that is the content. */
@@ -37,14 +45,14 @@ export interface LastGoodRegistry extends Registry {
  * all belong to services.
  *
  * @param create makes the registry, which it owns from then on; `onSynced` is to be called once, after the first complete content is published;
- * `recall` gives the last good value of a service, for what cannot be read by itself while the rest can
+ * `recalled` is for what cannot be read by itself while the rest can
  */
 export function keepLastGood(
-  create: (onSynced: () => void, recall: (id: string) => RegistryService | undefined) => Registry,
+  create: (onSynced: () => void, recalled: Recall) => Registry,
   options: { readonly kind: RegistryStatus["kind"]; readonly store: KeyValueStore; readonly clock: Clock },
 ): LastGoodRegistry {
   const { kind, store, clock } = options;
-  const registry = create(begin, (id) => services.get(id));
+  const registry = create(begin, { services: () => services.entries(), confirmedAt: () => savedConfirmation });
   const prefix = `registry/${registry.name}/`;
   const confirmationKey = `registry-confirmed/${registry.name}`;
   const services = new SourceCollection<RegistryService>();

@@ -8,7 +8,7 @@ import { openConnection } from "./connection.ts";
 import type { ConnectionOptions } from "./connection.ts";
 import { type AgentSettings, agentSettingsSchema, type ConsulEntry, configAnswerSchema, healthAnswerSchema, servicesAnswerSchema, stateAnswerSchema } from "./entry.ts";
 import type { ConsulCheckPlace } from "./entry.ts";
-import { consulFailure, failureOfStatus, failureOfTransport, isOfTheWay } from "./failure.ts";
+import { consulFailure, failureOfStatus, failureOfTransport, isOfTheWay, TRANSIENT } from "./failure.ts";
 import { Standing } from "./standing.ts";
 
 /** How to reach a Consul cluster. */
@@ -125,7 +125,7 @@ export const ANSWER_MARGIN_MS = 15_000;
 const LIST = "services";
 const OF_SERVICE = "service ";
 /** Of these an agent may be the cause; of the others it is what is asked, or who asks. */
-const MAY_BE_THE_AGENTS: ReadonlySet<string> = new Set(["MESH_REGISTRY_UNREACHABLE", "MESH_REGISTRY_UNAVAILABLE", "MESH_REGISTRY_THROTTLED", "MESH_REGISTRY_MALFORMED"]);
+const MAY_BE_THE_AGENTS: ReadonlySet<string> = new Set([...TRANSIENT, "MESH_REGISTRY_MALFORMED"]);
 /** Matches no node: the index of the answer is all that is wanted. */
 const NO_NODE = 'Node == ""';
 

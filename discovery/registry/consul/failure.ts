@@ -18,6 +18,9 @@ export type ConsulFailureCode =
   /** More is missing than is believable, and nothing confirms it. */
   | "MESH_REGISTRY_SHRUNK";
 
+/** Failures that pass without anybody doing anything about the registry. */
+export const TRANSIENT: ReadonlySet<string> = new Set<ConsulFailureCode>(["MESH_REGISTRY_UNREACHABLE", "MESH_REGISTRY_UNAVAILABLE", "MESH_REGISTRY_THROTTLED"]);
+
 const hints: Readonly<Record<ConsulFailureCode, string>> = {
   MESH_REGISTRY_UNREACHABLE: "is the Consul agent up, and is its address and TLS configuration right?",
   MESH_REGISTRY_UNAVAILABLE: "does the Consul cluster have a leader? `consul operator raft list-peers`",

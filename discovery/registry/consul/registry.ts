@@ -3,6 +3,7 @@ import { SourceCollection } from "../../../base/collection.ts";
 import type { CodedError } from "../../../base/coded-error.ts";
 import { RegistryActivity } from "../activity.ts";
 import { withStaleHealth } from "../last-good.ts";
+import type { Recall } from "../last-good.ts";
 import type { Registry, RegistryFailure, RegistryService } from "../registry.ts";
 import { createConsulClient } from "./client.ts";
 import type { ConsulClient, ConsulEndpoint } from "./client.ts";
@@ -12,12 +13,12 @@ import { Pulse } from "./pulse.ts";
 import { Schedule } from "./schedule.ts";
 import type { Place, SchedulePacing } from "./schedule.ts";
 import { isOnOneOf } from "./instance.ts";
-import { buildConsulService, isServiceName } from "./service.ts";
+import { buildConsulService, isServiceName, placeOf } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 import { Sidecars } from "./sidecars.ts";
 import { describeReading } from "./status.ts";
 import { followTokenFile } from "./token-file.ts";
-import { consulFailure, lastingFailure } from "./failure.ts";
+import { consulFailure, lastingFailure, TRANSIENT } from "./failure.ts";
 import { followQuery } from "./watch.ts";
 import type { WatchPacing } from "./watch.ts";
 
@@ -42,8 +43,8 @@ export interface ConsulRegistryOptions extends Omit<ConsulEndpoint, "maxConnecti
   readonly clock: Clock;
   /** Called once, when the first complete content is published. */
   readonly onSynced?: () => void;
-  /** What a service was when it could be read last, by its name in Consul; asked for what the first content lacks. */
-  readonly recall?: (service: string) => RegistryService | undefined;
+  /** By names in Consul; asked for what the first content lacks. */
+  readonly recalled?: Recall;
   /** For tests; the real one is made of the endpoint. */
   readonly client?: ConsulClient;
 }
@@ -78,9 +79,6 @@ const LIST_MS_PER_ENTRY = 0.2;
 
 /** What points at changes says little, and is worth asking for often. */
 const HINT_MS = 200;
-
-/** Failures that pass without anybody doing anything about the registry. */
-const TRANSIENT: ReadonlySet<string> = new Set(["MESH_REGISTRY_UNREACHABLE", "MESH_REGISTRY_UNAVAILABLE", "MESH_REGISTRY_THROTTLED"]);
 
 /** After so many failures of one service, while the list is answered, it is the service that has them: about ten seconds. */
 const OWN_FAILURES = 5;
@@ -179,7 +177,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
           ...shared,
           pulse,
           ask: (query) => client.health(service, query),
-          membersOf: (entries: readonly ConsulEntry[]) => entries.map(memberOf),
+          membersOf: (entries: readonly ConsulEntry[]) => entries.map(placeOf),
           turn: (isFirst, signal) => schedule.turn(place, isFirst, signal),
           onContent(entries, { isLeaderKnown }) {
             if (abort.signal.aborted) return false;
@@ -200,8 +198,14 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         },
         ends,
       );
-    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, hasContent: false, failures: 0, confirmedAt: clock.now(), finished: Promise.resolve().then(follow) };
+    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, hasContent: false, failures: 0, confirmedAt: isPublished ? clock.now() : startingAt(service), finished: Promise.resolve().then(follow) };
     return watch;
+  }
+
+  /** Since when what this process has not read itself is known: it may be what the one before left. */
+  function startingAt(service: string): number {
+    const { recalled } = options;
+    return (recalled?.services().has(service) === true ? recalled.confirmedAt() : undefined) ?? clock.now();
   }
 
   function isOwnFailure({ code }: CodedError, { failures }: ServiceWatch): boolean {
@@ -259,7 +263,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
     isPublished = true;
     // Who may not be read is there all the same: the list names it.
     for (const [service, { hasContent }] of watches) {
-      const known = hasContent ? undefined : options.recall?.(service);
+      const known = hasContent ? undefined : options.recalled?.services().get(service);
       if (known !== undefined) built.set(service, known);
     }
     services.apply([...built.keys()].map((service) => [service, contentOf(service)] as const));
@@ -329,7 +333,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         onContent(names, { isLeaderKnown }) {
           if (isLeaderKnown) confirmed();
           leaderless = isLeaderKnown ? undefined : failureOf(NO_LEADER, leaderless);
-          listConfirmedAt ??= clock.now();
+          listConfirmedAt ??= options.recalled?.confirmedAt() ?? clock.now();
           const hasChanged = names !== undefined && takeNames(names);
           judgeHints();
           publishFirst();
@@ -388,8 +392,4 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
       client.close();
     },
   };
-}
-
-function memberOf({ Node: node, Service: service }: ConsulEntry): string {
-  return [node.Datacenter, node.Partition, service.Namespace, node.Node, service.ID].join("/");
 }

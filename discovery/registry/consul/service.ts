@@ -135,7 +135,8 @@ function protocolOf(entries: readonly ConsulEntry[], notes: Set<string>): string
   return first;
 }
 
-function placeOf({ Node: node, Service: service }: ConsulEntry): string {
+/** Where an instance is registered: no two of a Consul share it. */
+export function placeOf({ Node: node, Service: service }: ConsulEntry): string {
   return [node.Datacenter, node.Partition, service.Namespace, node.Node, service.ID].join("/");
 }
 
