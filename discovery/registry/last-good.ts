@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../../base/clock.ts";
 import { SourceCollection } from "../../base/collection.ts";
 import type { Change } from "../../base/collection.ts";
@@ -11,11 +12,15 @@ import type { Registry, RegistryFailure, RegistryService, RegistryStatus } from 
 const FORMAT = 1;
 /** How often it is written down that the content still holds: after a restart its age is told by at most this much too high. */
 const CONFIRM_INTERVAL_MS = 60_000;
+/** How many services a note names. */
+const NAMED = 3;
 
 interface StoredService {
   readonly format: typeof FORMAT;
   readonly id: string;
   readonly service: RegistryService;
+  /** Of what it was read; absent in what an earlier version wrote. */
+  readonly scope?: string;
 }
 
 /** When the registry itself last confirmed what is stored. Milliseconds since the epoch. */
@@ -30,6 +35,14 @@ export interface Recall {
   services(): ReadonlyMap<string, RegistryService>;
   /** When all of it was confirmed last, as far as that is known. Milliseconds since the epoch. */
   confirmedAt(): number | undefined;
+}
+
+/** Which of the stored services the settings of today could give. */
+export interface Admission {
+  /** What is read, in words that differ where that does: of another scope nothing is taken. */
+  readonly scope: string;
+  /** The service as far as the settings give it; undefined: not at all. */
+  admit(id: string, service: RegistryService): RegistryService | undefined;
 }
 
 /** A registry whose content outlives the process. */
@@ -49,9 +62,9 @@ export interface LastGoodRegistry extends Registry {
  */
 export function keepLastGood(
   create: (onSynced: () => void, recalled: Recall) => Registry,
-  options: { readonly kind: RegistryStatus["kind"]; readonly store: KeyValueStore; readonly clock: Clock },
+  options: { readonly kind: RegistryStatus["kind"]; readonly store: KeyValueStore; readonly clock: Clock; readonly admission: Admission },
 ): LastGoodRegistry {
-  const { kind, store, clock } = options;
+  const { kind, store, clock, admission } = options;
   const registry = create(begin, { services: () => services.entries(), confirmedAt: () => savedConfirmation });
   const prefix = `registry/${registry.name}/`;
   const confirmationKey = `registry-confirmed/${registry.name}`;
@@ -64,6 +77,9 @@ export function keepLastGood(
     else storeFailure ??= { code: "MESH_REGISTRY_STORE", message: `the last good content is not saved: ${messageOf(failure)}`, since: clock.now() };
   });
   let isLoaded = false;
+  /** All that the store had, and what of it the settings do not give any more, or in part. */
+  let stored: ReadonlySet<string> = new Set();
+  let cut: readonly string[] = [];
   let isClosed = false;
   let savedConfirmation: number | undefined;
   let stopConfirming: (() => void) | undefined;
@@ -74,10 +90,9 @@ export function keepLastGood(
   function begin(): void {
     if (isClosed || isTaken) return;
     isTaken = true;
-    const stored = new Set(services.entries().keys());
     services.replaceAll(registry.services.entries());
     for (const id of stored) if (services.get(id) === undefined) writer.write(storeKey(id), undefined);
-    for (const [id, service] of services.entries()) writer.write(storeKey(id), encode(id, service));
+    for (const [id, service] of services.entries()) writer.write(storeKey(id), encode(id, service, admission.scope));
     followConfirmation();
   }
 
@@ -114,7 +129,24 @@ export function keepLastGood(
   function take(changes: readonly Change<RegistryService>[]): void {
     if (isClosed || !isTaken) return;
     services.apply(changes.map(({ key, after }) => [key, after]));
-    for (const { key, after } of changes) writer.write(storeKey(key), after === undefined ? undefined : encode(key, after));
+    for (const { key, after } of changes) writer.write(storeKey(key), after === undefined ? undefined : encode(key, after, admission.scope));
+  }
+
+  /** What would be served under names of before could be somebody else's by now. */
+  function takeStored(all: readonly StoredService[]): void {
+    const admitted = all.map(({ id, service, scope = admission.scope }) => [id, service, scope === admission.scope ? admission.admit(id, service) : undefined] as const);
+    services.replaceAll(new Map(admitted.flatMap(([id, , service]) => (service === undefined ? [] : [[id, withStaleHealth(service)]]))));
+    stored = new Set(all.map(({ id }) => id));
+    cut = admitted.filter(([, before, after]) => !isDeepStrictEqual(before, after)).map(([id]) => id).sort();
+    isLoaded = services.entries().size > 0;
+  }
+
+  function notesOfStore(): string[] {
+    if (isTaken) return [];
+    return [
+      ...(isLoaded ? ["its content is the last good one from the store, until it answers"] : []),
+      ...(cut.length === 0 ? [] : [`until it answers, ${cut.slice(0, NAMED).join(", ")}${cut.length > NAMED ? ` and ${cut.length - NAMED} more services` : ""} of the store are left out, or parts of them: its settings do not give them any more`]),
+    ];
   }
 
   function storeKey(id: string): string {
@@ -131,14 +163,13 @@ export function keepLastGood(
     async load() {
       const { items } = await store.list(prefix);
       if (isTaken || isClosed) return;
-      services.replaceAll(new Map(items.flatMap(({ value }) => decode(value))));
-      isLoaded = services.entries().size > 0;
+      takeStored(items.flatMap(({ value }) => decode(value)));
       savedConfirmation = decodeConfirmation((await store.get(confirmationKey))?.value);
     },
     start: () => guarded(() => registry.start()),
     status() {
       const inner = ownStatus();
-      const notes = isTaken || !isLoaded ? inner.notes : [...inner.notes, "its content is the last good one from the store, until it answers"].sort();
+      const notes = [...inner.notes, ...notesOfStore()].sort();
       const lastError = inner.lastError ?? bug ?? storeFailure;
       const { ageMs: innerAgeMs, ...told } = inner;
       const ageMs = isTaken || !isLoaded ? innerAgeMs : savedConfirmation === undefined ? undefined : Math.max(0, clock.now() - savedConfirmation);
@@ -163,15 +194,15 @@ export function keepLastGood(
   };
 }
 
-function encode(id: string, service: RegistryService): string {
-  const stored: StoredService = { format: FORMAT, id, service };
+function encode(id: string, service: RegistryService, scope: string): string {
+  const stored: StoredService = { format: FORMAT, id, service, scope };
   return JSON.stringify(stored);
 }
 
-function decode(text: string): [string, RegistryService][] {
+function decode(text: string): StoredService[] {
   // Our own writing, by the format's number; anything else is left out.
-  const { format, id, service } = JSON.parse(text) as StoredService;
-  return format === FORMAT ? [[id, withStaleHealth(service)]] : [];
+  const stored = JSON.parse(text) as StoredService;
+  return stored.format === FORMAT ? [stored] : [];
 }
 
 function decodeConfirmation(text: string | undefined): number | undefined {

@@ -60,7 +60,7 @@ export function buildConsulService(name: string, entries: readonly ConsulEntry[]
     name: label,
     claim: "canonical",
     hostname: canonicalHostname(label, namespace, meshDomain),
-    aliases: aliasesOf(label, own, settings),
+    aliases: aliasesFrom(settings.datacenter ?? own[0]?.Node.Datacenter ?? "", label, settings),
     ports: buildPorts(own, instances, notes),
     resolution: usesNames ? "dns" : "static",
     external: true,
@@ -78,10 +78,11 @@ export function buildConsulService(name: string, entries: readonly ConsulEntry[]
 /**
  * `web.service.dc1.consul`, and `web.service.consul` for the agent's own
  * datacenter, whose name that is. Names of another partition or namespace say all parts.
+ * @param where the datacenter that it is in; empty where nobody said it
  * Source: developer.hashicorp.com/consul/docs/discover/service/static
  */
-function aliasesOf(label: string, entries: readonly ConsulEntry[], { datacenter, partition, consulNamespace, dnsDomain }: ServiceSettings): string[] {
-  const from = (datacenter ?? entries[0]?.Node.Datacenter ?? "").toLowerCase();
+export function aliasesFrom(where: string, label: string, { datacenter, partition, consulNamespace, dnsDomain }: Pick<ServiceSettings, "datacenter" | "partition" | "consulNamespace" | "dnsDomain">): string[] {
+  const from = where.toLowerCase();
   if (partition !== undefined || consulNamespace !== undefined) {
     return from === "" ? [] : [`${label}.service.${(consulNamespace ?? "default").toLowerCase()}.ns.${(partition ?? "default").toLowerCase()}.ap.${from}.dc.${dnsDomain}`];
   }

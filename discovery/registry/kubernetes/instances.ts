@@ -19,7 +19,7 @@ export interface Surroundings {
   readonly nodeByName: (name: string) => Node | undefined;
 }
 
-const ISTIO_NOTES: Readonly<Record<InstanceSettings["istioPods"], string>> = {
+export const ISTIO_NOTES: Readonly<Record<InstanceSettings["istioPods"], string>> = {
   plaintext: "pods of it are in an Istio mesh: they are called in plaintext, which mode STRICT there refuses",
   exclude: "pods of it are in an Istio mesh: they get no traffic, as the registry's istioPods says",
 };

@@ -43,7 +43,7 @@ export function buildKubernetesService(
     name: service.name,
     claim: "canonical",
     hostname: canonicalHostname(service.name, namespace, settings.meshDomain),
-    aliases: [`${service.name}.${service.namespace}.svc.${settings.clusterDomain}`],
+    aliases: [nativeNameOf(service, settings.clusterDomain)],
     ports,
     resolution: isExternalName ? "dns" : "static",
     external: true,
@@ -57,6 +57,11 @@ export function buildKubernetesService(
     notes: [...notes].sort(),
     source: { registry: settings.registry, object: `${service.namespace}/${service.name}` },
   };
+}
+
+/** What the cluster itself calls a service. */
+export function nativeNameOf({ namespace, name }: Pick<KubernetesService, "namespace" | "name">, clusterDomain: string): string {
+  return `${name}.${namespace}.svc.${clusterDomain}`;
 }
 
 /** Slices carry a number for each port of the service: which one the pods call by its `targetPort` is resolved there. */

@@ -3,13 +3,15 @@ import { SourceCollection } from "../../../../base/collection.ts";
 import { systemClock } from "../../../../base/clock.ts";
 import type { Clock } from "../../../../base/clock.ts";
 import { keepLastGood } from "../../../../discovery/registry/last-good.ts";
-import type { LastGoodRegistry } from "../../../../discovery/registry/last-good.ts";
+import type { Admission, LastGoodRegistry } from "../../../../discovery/registry/last-good.ts";
 import type { Registry, RegistryService } from "../../../../discovery/registry/registry.ts";
 import type { Health } from "../../../../model/workload.ts";
 import type { KeyValueStore } from "../../../../store/key-value.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import { createManualClock } from "../../../support/manual-clock.ts";
 import { waitUntil } from "../../../support/wait-until.ts";
+
+const EVERYTHING: Admission = { scope: "dc1", admit: (_id, service) => service };
 
 /** A registry that says something when the test lets it. */
 interface Peer {
@@ -25,7 +27,7 @@ describe("last good content of a registry", () => {
     store = createMemoryStore();
   });
 
-  async function open({ clock = systemClock, ageMs, bug }: { readonly clock?: Clock; readonly ageMs?: () => number; readonly bug?: "start" | "status" } = {}): Promise<Peer> {
+  async function open({ clock = systemClock, ageMs, bug, admission = EVERYTHING }: { readonly clock?: Clock; readonly ageMs?: () => number; readonly bug?: "start" | "status"; readonly admission?: Admission } = {}): Promise<Peer> {
     const services = new SourceCollection<RegistryService>();
     let sync = (): void => {};
     const registry = keepLastGood(
@@ -43,7 +45,7 @@ describe("last good content of a registry", () => {
           status: () => bug === "status" ? assert.fail("a bug") : ({ name: "consul", kind: "consul", synced: false, services: 0, workloads: 0, notes: [], ...(ageMs === undefined ? {} : { ageMs: ageMs() }) }),
         };
       },
-      { kind: "consul", store, clock },
+      { kind: "consul", store, clock, admission },
     );
     await registry.load();
     return { registry, services, sync };
@@ -94,6 +96,35 @@ describe("last good content of a registry", () => {
     assert.equal(last.registry.status().synced, false);
     await last.registry.close();
     assert.deepEqual((await store.list("")).items, []);
+  });
+
+  it("serves of what is stored what the settings give, says what they do not, and forgets that only when the registry has spoken", async () => {
+    const first = await open();
+    first.services.apply(["a", "b", "c", "d", "e"].map((name) => [name, { ...service(name, "healthy"), aliases: [`${name}.service.consul`] }]));
+    first.sync();
+    await first.registry.close();
+    const changed: Admission = { scope: "dc1", admit: (id, given) => (id === "a" ? given : id === "b" ? { ...given, aliases: [] } : undefined) };
+    const next = await open({ admission: changed });
+    assert.deepEqual([...next.registry.services.entries().values()].map(({ name, aliases }) => [name, aliases]), [["a", ["a.service.consul"]], ["b", []]]);
+    const note = (registry: LastGoodRegistry): string | undefined => registry.status().notes.find((line) => line.includes("its settings do not give them any more"));
+    assert.match(note(next.registry) ?? "", /^until it answers, b, c, d and 1 more services of the store/);
+    await next.registry.close();
+
+    const elsewhere = await open({ admission: { ...EVERYTHING, scope: "dc2" } });
+    assert.deepEqual([elsewhere.registry.services.entries().size, elsewhere.registry.status().synced], [0, false]);
+    assert.match(note(elsewhere.registry) ?? "", /a, b, c and 2 more/);
+    await elsewhere.registry.close();
+
+    const back = await open();
+    assert.deepEqual([back.registry.services.entries().size, note(back.registry)], [5, undefined], "nothing was lost by it");
+    await back.registry.close();
+
+    const last = await open({ admission: changed });
+    last.services.apply([["a", service("a", "healthy")]]);
+    last.sync();
+    assert.equal(note(last.registry), undefined);
+    await last.registry.close();
+    assert.deepEqual((await store.list("registry/")).items.map(({ key }) => key), ["registry/consul/a"]);
   });
 
   it("knows in the next process how old its content is, a minute more at most when the last one was killed", async () => {

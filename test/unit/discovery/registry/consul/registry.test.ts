@@ -247,7 +247,7 @@ describe("consul registry", () => {
           start({ onSynced, recalled });
           return registry;
         },
-        { kind: "consul", store, clock: systemClock },
+        { kind: "consul", store, clock: systemClock, admission: { scope: "", admit: (_id, service) => service } },
       );
       registry = lasting;
       await lasting.load();
