@@ -20,6 +20,8 @@ import type { VipAllocator } from "./vip.ts";
 const VIP_RETRY = { baseMs: 500, maxMs: 30_000 };
 /** How many services are shown with their new addresses at a time: some 10 ms of work. */
 const PUBLISH_BATCH = 256;
+/** How often it is asked, after a start, whether all registries have spoken. */
+const UNCLAIMED_INTERVAL_MS = 60_000;
 
 /** What all registries together say, normalized: the one truth that the mesh is configured from. */
 export interface Catalog extends Closable {
@@ -275,6 +277,16 @@ export function createCatalog(options: CatalogOptions): Catalog {
     allocate(wantingAddress(again), again);
   };
 
+  /**
+   * Services that went while nobody looked. A registry that has said nothing yet
+   * may have any of them; what it says later takes its addresses back, which rest.
+   */
+  const releaseUnclaimed = (): void => {
+    if (registries.every((registry) => registry.status().synced)) allocate(new Set(), new Set(vips.allocated()));
+    else cancelSweep = clock.after(UNCLAIMED_INTERVAL_MS, releaseUnclaimed);
+  };
+  let cancelSweep = clock.after(UNCLAIMED_INTERVAL_MS, releaseUnclaimed);
+
   const stops = registries.flatMap((registry, precedence) => [
     registry.templates.subscribe(takeTemplates),
     registry.workloads.subscribe(takeWorkloads),
@@ -299,6 +311,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     async close() {
       isClosed = true;
       cancelVipRetry?.();
+      cancelSweep();
       for (const stop of stops) stop();
       await allocation;
     },

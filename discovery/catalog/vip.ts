@@ -60,6 +60,11 @@ export class VipAllocator {
     return this.#byService.get(service)?.releasedAt === undefined ? this.get(service) : [];
   }
 
+  /** Services that have addresses which do not rest. */
+  allocated(): readonly ServiceKey[] {
+    return [...this.#byService.values()].filter(({ releasedAt }) => releasedAt === undefined).map(({ service }) => service);
+  }
+
   /** Allocates for those that have none, many in one transaction where nobody else is about. */
   async allocate(services: readonly ServiceKey[]): Promise<void> {
     const wanting = services.filter((service) => this.#byService.get(service)?.releasedAt !== undefined || !this.#byService.has(service));

@@ -208,6 +208,37 @@ describe("catalog", () => {
     );
   });
 
+  it("lets the addresses rest of who went while nobody looked, once all registries have spoken, and of nobody else", async () => {
+    const store = createMemoryStore();
+    const clock = createManualClock();
+    const load = (): Promise<VipAllocator> => VipAllocator.load({ store, ranges: ["240.240.0.0/16", "2001:2::/48"], now: () => clock.now() });
+    await (await load()).allocate(["consul/gone", "consul/late", "consul/there", "consul/kept"]);
+    const vips = await load();
+    let isSynced = false;
+    const silent = new (class extends PlainRegistry {
+      override status() {
+        return { ...super.status(), synced: isSynced };
+      }
+    })("silent");
+    const own = createCatalog({ registries: [consul, silent], meshDomain: "mesh.internal", trustDomain: "mesh.internal", vips, clock, onVipFailure: (failure) => assert.fail(String(failure)) });
+    const resting = async (): Promise<string[]> => {
+      await own.settled();
+      return (await store.list("vip/")).items.flatMap(({ value }) => ((JSON.parse(value) as { releasedAt?: number }).releasedAt === undefined ? [] : [(JSON.parse(value) as { service: string }).service])).sort();
+    };
+    consul.services.apply([["there", foreignService("consul", "there")]]);
+    clock.advance(600_000);
+    assert.deepEqual(await resting(), [], "who has said nothing may have any of them");
+    silent.services.apply([["kept", foreignService("consul", "kept")]]);
+    isSynced = true;
+    clock.advance(60_000);
+    assert.deepEqual(await resting(), ["consul/gone", "consul/late"]);
+    const [was] = vips.get("consul/late");
+    consul.services.apply([["late", foreignService("consul", "late")]]);
+    assert.deepEqual(await resting(), ["consul/gone"]);
+    assert.equal(own.services.get("consul/late")?.vips[0], was, "it rested, and is its own again");
+    await own.close();
+  });
+
   it("allocates and releases virtual addresses also when the store failed at first", async () => {
     const store = createFailingStore(createMemoryStore());
     const clock = createManualClock();
