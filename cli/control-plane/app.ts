@@ -139,7 +139,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   // What Consul's users are told.
   const publishers = new Map<string, Publisher>();
   for (const registry of config.registries) {
-    const publisher = await openPublisher(registry, { trustDomain: mesh.trustDomain, catalog, push, returnMs: config.liveness.returnMs, clock, logger });
+    const publisher = await openPublisher(registry, { trustDomain: mesh.trustDomain, store, catalog, push, returnMs: config.liveness.returnMs, clock, logger });
     if (publisher !== undefined) publishers.set(registry.name, tasks.own(publisher));
   }
 

@@ -2,13 +2,16 @@ import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Catalog } from "../../discovery/catalog/catalog.ts";
 import type { Push } from "../../discovery/push/push.ts";
+import { OwnNodes } from "../../discovery/registry/consul/publish/own-nodes.ts";
 import { createPublisher, type Publisher } from "../../discovery/registry/consul/publish/publisher.ts";
 import type { WorkloadKey } from "../../model/workload.ts";
+import type { KeyValueStore } from "../../store/key-value.ts";
 import type { RegistryConfig } from "./config.ts";
 import { consulTls } from "./consul-tls.ts";
 
 interface Surroundings {
   readonly trustDomain: string;
+  readonly store: KeyValueStore;
   readonly catalog: Catalog;
   readonly push: Pick<Push, "proxyIr">;
   /** How long hosts may take to return after a start. */
@@ -21,7 +24,7 @@ interface Surroundings {
 export async function openPublisher(config: RegistryConfig, surroundings: Surroundings): Promise<Publisher | undefined> {
   if (config.kind !== "consul" || config.publish === undefined) return undefined;
   const { name, address, serverName, datacenter, publish } = config;
-  const { trustDomain, catalog, push, returnMs, clock, logger } = surroundings;
+  const { trustDomain, store, catalog, push, returnMs, clock, logger } = surroundings;
   const tls = consulTls(config);
   await tls();
   return createPublisher({
@@ -32,6 +35,7 @@ export async function openPublisher(config: RegistryConfig, surroundings: Surrou
     serverName,
     tokenFile: publish.tokenFile ?? config.tokenFile,
     node: publish.node,
+    ownNodes: new OwnNodes(store, name),
     from: publish.from,
     namespaces: publish.namespaces,
     selector: publish.selector,

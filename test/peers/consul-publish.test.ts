@@ -5,8 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../base/clock.ts";
 import { silentLogger } from "../../base/logger.ts";
+import { OwnNodes } from "../../discovery/registry/consul/publish/own-nodes.ts";
 import { createPublisher, type Publisher, type PublisherOptions } from "../../discovery/registry/consul/publish/publisher.ts";
 import { createConsulRegistry } from "../../discovery/registry/consul/registry.ts";
+import type { KeyValueStore } from "../../store/key-value.ts";
+import { createMemoryStore } from "../../store/memory.ts";
 import { ConsulAgent } from "../support/consul-agent.ts";
 import { consulPath } from "../support/consul.ts";
 import { hostEndpoint, meshService, PublishedCatalog } from "../support/published-catalog.ts";
@@ -36,6 +39,7 @@ const path = consulPath();
   let folder: string;
   let tokenFile: string;
   let catalog: PublishedCatalog;
+  let store: KeyValueStore;
   let publishers: Publisher[];
 
   before(async () => {
@@ -52,6 +56,7 @@ const path = consulPath();
 
   beforeEach(() => {
     catalog = new PublishedCatalog();
+    store = createMemoryStore();
     publishers = [];
   });
 
@@ -66,6 +71,7 @@ const path = consulPath();
     const publisher = createPublisher({
       owner: "mesh.internal/consul",
       node: "ironmesh",
+      ownNodes: new OwnNodes(store, "consul"),
       address: consul.address,
       tokenFile,
       from: ["hosts"],

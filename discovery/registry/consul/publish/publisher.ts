@@ -14,6 +14,7 @@ import type { ConsulEndpoint } from "../client.ts";
 import { TokenBucket } from "../token-bucket.ts";
 import { followTokenFile } from "../token-file.ts";
 import { createPublishClient } from "./client.ts";
+import type { OwnNodes } from "./own-nodes.ts";
 import { Reconciler } from "./reconciler.ts";
 import type { SelectionSettings } from "./selection.ts";
 
@@ -47,6 +48,7 @@ export interface PublisherOptions extends Omit<ConsulEndpoint, "maxConnections">
   /** Whose entries they are, over restarts and replicas. */
   readonly owner: string;
   readonly node: string;
+  readonly ownNodes: OwnNodes;
   /** Consul names that others may have too: instances are added to theirs. */
   readonly sharedNames?: readonly string[];
   readonly datacenter?: string | undefined;

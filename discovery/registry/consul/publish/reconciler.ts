@@ -8,6 +8,7 @@ import { batchesOf, refusalOf, type Write } from "./batches.ts";
 import type { PublishClient, PublishedNode, PublishQuery } from "./client.ts";
 import { type InstanceRecord, type PublishedInstance, SERVICE_META } from "./instance.ts";
 import { deleteInstance, deleteNode, setInstance, setNode } from "./operations.ts";
+import type { OwnNodes } from "./own-nodes.ts";
 import { type Plan, planWrites } from "./plan.ts";
 import { type CatalogView, createSelection, type SelectionSettings } from "./selection.ts";
 
@@ -17,6 +18,8 @@ export interface ReconcilerOptions {
   readonly owner: string;
   /** The node of Consul's catalog that they are on; ours alone. */
   readonly node: string;
+  /** Which nodes of that owner are this control plane's. */
+  readonly ownNodes: OwnNodes;
   readonly settings: SelectionSettings;
   /** Names that others may have too: instances are added to theirs. */
   readonly sharedNames: readonly string[];
@@ -56,6 +59,8 @@ export class Reconciler {
   #isNodeOursAlone = false;
   /** Other nodes of the same owner, from before the node's name was changed. */
   #former: readonly FormerNode[] = [];
+  /** Nodes of the same owner that this control plane did not make. */
+  #unknown: readonly string[] = [];
   /** Other people's claim on each name that we want, since the last reading; undefined: none. */
   readonly #claims = new Map<string, string | undefined>();
   /** Services that Consul refused since the last reading. */
@@ -89,20 +94,22 @@ export class Reconciler {
   }
 
   get notes(): readonly string[] {
-    const { node } = this.#options;
+    const { node, owner, ownNodes } = this.#options;
     return [
       ...this.#selectionNotes,
       ...this.#plan.notes,
       ...[...this.#refused.values()].map(({ message, hint }) => (hint === undefined ? message : `${message}: ${hint}`)),
       ...(this.#isFiltered ? [`the token may not read all of the node ${node}: what was published before may stay there`] : []),
       ...this.#former.filter((one) => !one.isOursAlone).map(({ name }) => `the node ${name} of before stays in consul: somebody else may have instances on it`),
+      ...this.#unknown.map((name) => `the node ${name} in consul is of our owner ${owner}, and not of this control plane: give one of the two another registry name, or deregister the node, where it is a leftover`),
+      ...(ownNodes.problem === undefined ? [] : [ownNodes.problem]),
       ...(this.#plan.held === 0 ? [] : [`${this.#plan.held} published instances are not in the catalog: they stay until hosts have had their time to return`]),
     ];
   }
 
   /** Reads what Consul holds, and who else has names that we want. */
   async read(query: PublishQuery): Promise<void> {
-    const { client, node, owner, sharedNames } = this.#options;
+    const { client, node, owner, ownNodes, sharedNames } = this.#options;
     const content = await client.node(node, query);
     if (content.owner !== undefined && content.owner !== owner) {
       throw new CodedError("MESH_PUBLISH_CONFLICT", `the node ${node} in consul is ${content.owner === "" ? "somebody else's" : `that of ${content.owner}`}`, {
@@ -111,8 +118,10 @@ export class Reconciler {
     }
     const beside = await client.servicesBeside(node, query);
     const former: FormerNode[] = [];
-    for (const name of await client.nodesOf(owner, query)) {
-      if (name === node) continue;
+    const others = (await client.nodesOf(owner, query)).filter((name) => name !== node);
+    const own = await ownNodes.among(others, node);
+    this.#unknown = ownNodes.problem === undefined ? others.filter((name) => !own.has(name)) : [];
+    for (const name of own) {
       const there = await client.node(name, query);
       former.push({ name, isOursAlone: isOursAlone(there), isCleared: false });
     }

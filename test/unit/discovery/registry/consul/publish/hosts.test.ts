@@ -7,6 +7,7 @@ import { TaskGroup } from "../../../../../../base/task-group.ts";
 import { createCatalog } from "../../../../../../discovery/catalog/catalog.ts";
 import { VipAllocator } from "../../../../../../discovery/catalog/vip.ts";
 import { type AgentsRegistry, createAgentsRegistry, LIVENESS_DEFAULTS } from "../../../../../../discovery/registry/agents/registry.ts";
+import { OwnNodes } from "../../../../../../discovery/registry/consul/publish/own-nodes.ts";
 import { createPublisher, type Publisher } from "../../../../../../discovery/registry/consul/publish/publisher.ts";
 import { createStaticRegistry } from "../../../../../../discovery/registry/static/registry.ts";
 import type { KeyValueStore } from "../../../../../../store/key-value.ts";
@@ -60,6 +61,7 @@ describe("hosts in consul", () => {
       createPublisher({
         owner: "mesh.internal/consul",
         node: "ironmesh",
+        ownNodes: new OwnNodes(store, "consul"),
         address: consul.address,
         from: ["hosts"],
         nameTemplate: "{name}",

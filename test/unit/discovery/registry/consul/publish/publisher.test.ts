@@ -4,7 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Clock, systemClock } from "../../../../../../base/clock.ts";
 import { silentLogger } from "../../../../../../base/logger.ts";
+import { OwnNodes } from "../../../../../../discovery/registry/consul/publish/own-nodes.ts";
 import { createPublisher, type Publisher, type PublisherOptions } from "../../../../../../discovery/registry/consul/publish/publisher.ts";
+import type { KeyValueStore } from "../../../../../../store/key-value.ts";
+import { createMemoryStore } from "../../../../../../store/memory.ts";
 import { FakeConsulCatalog } from "../../../../../fakes/consul-catalog.ts";
 import { hostEndpoint, meshService, PublishedCatalog } from "../../../../../support/published-catalog.ts";
 import { waitUntil } from "../../../../../support/wait-until.ts";
@@ -19,6 +22,8 @@ describe("publishing in consul", () => {
   let consul: FakeConsulCatalog;
   let catalog: PublishedCatalog;
   let publishers: Publisher[];
+  /** Of the control plane. */
+  let store: KeyValueStore;
   /** Ends the time in which nothing is removed. */
   let endHold: () => void;
 
@@ -35,6 +40,7 @@ describe("publishing in consul", () => {
     const publisher = createPublisher({
       owner: OWNER,
       node: "ironmesh",
+      ownNodes: new OwnNodes(store, "consul"),
       address: consul.address,
       from: ["hosts"],
       nameTemplate: "{name}",
@@ -55,6 +61,7 @@ describe("publishing in consul", () => {
   beforeEach(async () => {
     consul = await new FakeConsulCatalog().listen();
     catalog = new PublishedCatalog();
+    store = createMemoryStore();
     publishers = [];
     endHold = () => {};
   });
@@ -259,6 +266,54 @@ describe("publishing in consul", () => {
     await settled("web to move", () => namesOn("mesh").join() === "web" && namesOn().join() === "legacy");
     await readAgain();
     assert.deepEqual(namesOn(), ["legacy"]);
+  });
+
+  it("removes no node of another control plane with the same owner, and says that there is one, until that is gone", async () => {
+    catalog.put(meshService("web"), [hostEndpoint("h1", "10.0.0.1")]);
+    const other = start({ node: "east", ownNodes: new OwnNodes(createMemoryStore(), "consul"), sharedNames: ["web"] });
+    await settled("the other's", () => namesOn("east").join() === "web");
+    endHold();
+    const publisher = start({ node: "west", sharedNames: ["web"] });
+    await settled("ours", () => namesOn("west").join() === "web");
+    endHold();
+    const wrote = consul.transactions.length;
+    await readAgain();
+    await readAgain();
+    for (const [one, name] of [[publisher, "east"], [other, "west"]] as const) {
+      await settled("the note", () => one.status().notes.some((note) => note.startsWith(`the node ${name} in consul is of our owner ${OWNER}, and not of this control plane`)));
+    }
+    assert.deepEqual([namesOn("east"), namesOn("west"), consul.transactions.length], [["web"], ["web"], wrote]);
+    await other.close();
+    publishers = [publisher];
+    consul.nodes.delete("east");
+    await settled("the end of the note", () => publisher.status().notes.length === 0);
+  });
+
+  it("takes no node for its own that came after its own of that name was gone", async () => {
+    catalog.put(meshService("web"), [hostEndpoint("h1", "10.0.0.1")]);
+    await (start({ node: "former" }), settled("the former", () => namesOn("former").join() === "web"));
+    await publishers.pop()?.close();
+    const publisher = start();
+    endHold();
+    await settled("the former node to go", () => !consul.nodes.has("former"));
+    await readAgain();
+    start({ node: "former", ownNodes: new OwnNodes(createMemoryStore(), "consul") });
+    await settled("the note", () => publisher.status().notes.some((note) => note.startsWith("the node former in consul is of our owner")));
+    await readAgain();
+    assert.deepEqual(namesOn("former"), ["web"]);
+  });
+
+  it("publishes on, and removes no node of before, while its store fails", async () => {
+    catalog.put(meshService("web"), [hostEndpoint("h1", "10.0.0.1")]);
+    await (start({ node: "former" }), settled("the former", () => namesOn("former").join() === "web"));
+    await publishers.pop()?.close();
+    await store.close();
+    const publisher = start();
+    await published("web");
+    endHold();
+    await readAgain();
+    assert.deepEqual(namesOn("former"), ["web"]);
+    assert.match(publisher.status().notes.join(), /which nodes in consul are our own cannot be read or saved/);
   });
 
   for (const [whose, meta, said] of [["nobody's", {}, /somebody else's/], ["another mesh's", { "ironmesh-owner": "other.example/consul" }, /that of other\.example\/consul/]] as const) {
