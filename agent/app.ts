@@ -24,6 +24,7 @@ import { watchControlGroups } from "./control-group-watch.ts";
 import { connectControlPlane } from "./control-plane-link.ts";
 import { startHostDns } from "./dns/host-server.ts";
 import { knownNames } from "./dns/known-names.ts";
+import { keepNamesApart, NAMES_FOLDER } from "./dns/names-on-disk.ts";
 import { buildNameTable } from "./dns/name-table.ts";
 import { enrol } from "./enrol.ts";
 import { findEnvoy, lookUpUser } from "./envoy-binary.ts";
@@ -132,7 +133,7 @@ async function compose(config: AgentConfig, options: AgentOptions, tasks: TaskGr
 
   // Observability and DNS first: they need nobody, and a host without its mesh still resolves names.
   // Queries may be waiting since the agent before: they are answered by what is on disk, not passed on as unknown.
-  const lastKnownGood = await openLastKnownGood(stateDir, logger);
+  const lastKnownGood = keepNamesApart(await openLastKnownGood(stateDir, logger), join(stateDir, NAMES_FOLDER), logger);
   const stored = await lastKnownGood.load();
   const dns = config.dns.mode === "off" ? undefined : tasks.own(await startHostDns({ config, table: stored && knownNames(stored.resources), environment, clock, logger }));
   const status = tasks.own(

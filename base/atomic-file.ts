@@ -7,7 +7,7 @@ import { dirname } from "node:path";
  * the old content or the new one and nothing in between. The new file is
  * private from its first byte.
  *
- * @param mode permission bits, 0600 unless told
+ * @param mode permission bits, 0600 unless told, whatever the umask is
  */
 export async function writeFileAtomically(path: string, content: Uint8Array | string, mode = 0o600): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
@@ -15,6 +15,8 @@ export async function writeFileAtomically(path: string, content: Uint8Array | st
   try {
     const file = await open(temporary, "wx", mode);
     try {
+      // Before there is anything in it.
+      await file.chmod(mode);
       await file.writeFile(content);
       await file.sync();
     } finally {

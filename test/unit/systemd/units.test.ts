@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { AGENT_DEFAULTS } from "../../../agent/config.ts";
+import { NAMES_FOLDER } from "../../../agent/dns/names-on-disk.ts";
 import { BOOT_GUARD_FILE } from "../../../agent/interception/boot-guard.ts";
 import { CONTROL_PLANE_DEFAULTS } from "../../../cli/control-plane/config.ts";
 
@@ -53,8 +54,15 @@ describe("units", () => {
     assert.deepEqual(socket("Service"), ["ironmesh-dns.service"]);
     assert.deepEqual(agent("Sockets"), ["ironmesh-dns.socket"]);
     assert.deepEqual(agent("ExecStartPost"), ["-+systemctl --no-block stop ironmesh-dns.service"]);
-    const [standby = ""] = settings("ironmesh-dns.service")("ExecStart");
-    assert.equal(standby.replace(" dns ", " agent "), agent("ExecStart")[0]);
+  });
+
+  it("show whoever answers in the agent's place names alone, as a user of its own", () => {
+    const standby = settings("ironmesh-dns.service");
+    const [, folder = ""] = standby("BindReadOnlyPaths")[0]?.split(":") ?? [];
+    assert.equal(standby("BindReadOnlyPaths")[0], `-${join(AGENT_DEFAULTS.stateDir, NAMES_FOLDER)}:${folder}`);
+    assert.equal(standby("ExecStart")[0]?.replace(" dns ", " agent "), `${agent("ExecStart")[0]} --names ${folder}`);
+    // It would be given to that user.
+    assert.deepEqual([standby("DynamicUser"), standby("StateDirectory")], [["yes"], []]);
   });
 
   it("do not bring back an agent that left", () => {
