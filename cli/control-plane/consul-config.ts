@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { HOSTS_REGISTRY } from "../../discovery/registry/agents/registry.ts";
+import { CONSUL_DEFAULTS } from "../../discovery/registry/consul/defaults.ts";
 import { PUBLISH_DEFAULTS } from "../../discovery/registry/consul/publish/publisher.ts";
-import { CONSUL_DEFAULTS } from "../../discovery/registry/consul/registry.ts";
 import { isHostname } from "../../model/hostname.ts";
 
 const address = z.string().regex(/^(https?:\/\/[^/]+|unix:\/\/\/.+)$/, "must be http://HOST:PORT, https://HOST:PORT or unix:///PATH");

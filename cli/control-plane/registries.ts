@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { consulAdmission } from "../../discovery/registry/consul/admission.ts";
-import { CONSUL_DEFAULTS, createConsulRegistry } from "../../discovery/registry/consul/registry.ts";
+import { CONSUL_DEFAULTS } from "../../discovery/registry/consul/defaults.ts";
+import { createConsulRegistry } from "../../discovery/registry/consul/registry.ts";
 import { kubernetesAdmission } from "../../discovery/registry/kubernetes/admission.ts";
 import { createKubernetesRegistry } from "../../discovery/registry/kubernetes/registry.ts";
 import { type Admission, keepLastGood, type LastGoodRegistry } from "../../discovery/registry/last-good.ts";

@@ -7,11 +7,13 @@ import type { Recall } from "../last-good.ts";
 import type { Registry, RegistryFailure, RegistryService } from "../registry.ts";
 import { createConsulClient } from "./client.ts";
 import type { ConsulClient, ConsulEndpoint } from "./client.ts";
+import { CONSUL_DEFAULTS } from "./defaults.ts";
+import type { ConsulPacing } from "./defaults.ts";
 import type { ConsulEntry } from "./entry.ts";
 import { followHints } from "./hints.ts";
 import { Pulse } from "./pulse.ts";
 import { Schedule } from "./schedule.ts";
-import type { Place, SchedulePacing } from "./schedule.ts";
+import type { Place } from "./schedule.ts";
 import { isOnOneOf } from "./instance.ts";
 import { buildConsulService, isServiceName, placeOf } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
@@ -20,9 +22,6 @@ import { describeReading } from "./status.ts";
 import { followTokenFile } from "./token-file.ts";
 import { consulFailure, lastingFailure, TRANSIENT } from "./failure.ts";
 import { followQuery } from "./watch.ts";
-import type { WatchPacing } from "./watch.ts";
-
-export type ConsulPacing = WatchPacing & SchedulePacing;
 
 export interface ConsulRegistryOptions extends Omit<ConsulEndpoint, "maxConnections">, Partial<Pick<ConsulEndpoint, "maxConnections">> {
   /** As configured, unique in the mesh. */
@@ -48,29 +47,6 @@ export interface ConsulRegistryOptions extends Omit<ConsulEndpoint, "maxConnecti
   /** For tests; the real one is made of the endpoint. */
   readonly client?: ConsulClient;
 }
-
-export const CONSUL_DEFAULTS = {
-  /** Below Consul's own limit of 200 per address, which its other users share. */
-  maxConnections: 128,
-  dnsDomain: "consul",
-  /** What the mesh wrote into Consul itself. */
-  ignoredSources: ["ironmesh"],
-  /** Consul's own servers. */
-  ignoredServices: ["consul"],
-  pacing: {
-    // Below the minute after which whatever is between may give up; longer only where there are thousands.
-    waitMs: 55_000,
-    maxWaitMs: 300_000,
-    intervalMs: 1_000,
-    maxQuick: 32,
-    // About a seventh of one of Consul's cores, and only after something was registered.
-    sweepPerSecond: 500,
-    slowPassMs: 300_000,
-    // Agents register again within a minute (anti-entropy), or two in a cluster of thousands.
-    resetHoldMs: 120_000,
-    backoff: { baseMs: 500, maxMs: 30_000 },
-  },
-} as const;
 
 const NO_LEADER = consulFailure("MESH_REGISTRY_UNAVAILABLE", "consul has no leader: what it says may be old, and losses are not believed");
 
