@@ -33,8 +33,8 @@ interface StoredConfirmation {
 export interface Recall {
   /** The last good values, by id. */
   services(): ReadonlyMap<string, RegistryService>;
-  /** When all of it was confirmed last, as far as that is known. Milliseconds since the epoch. */
-  confirmedAt(): number | undefined;
+  /** How long ago all of it was confirmed, as far as that is known. */
+  ageMs(): number | undefined;
 }
 
 /** Which of the stored services the settings of today could give. */
@@ -65,7 +65,7 @@ export function keepLastGood(
   options: { readonly kind: RegistryStatus["kind"]; readonly store: KeyValueStore; readonly clock: Clock; readonly admission: Admission },
 ): LastGoodRegistry {
   const { kind, store, clock, admission } = options;
-  const registry = create(begin, { services: () => services.entries(), confirmedAt: () => savedConfirmation });
+  const registry = create(begin, { services: () => services.entries(), ageMs: storedAgeMs });
   const prefix = `registry/${registry.name}/`;
   const confirmationKey = `registry-confirmed/${registry.name}`;
   const services = new SourceCollection<RegistryService>();
@@ -132,6 +132,10 @@ export function keepLastGood(
     for (const { key, after } of changes) writer.write(storeKey(key), after === undefined ? undefined : encode(key, after, admission.scope));
   }
 
+  function storedAgeMs(): number | undefined {
+    return savedConfirmation === undefined ? undefined : Math.max(0, clock.now() - savedConfirmation);
+  }
+
   /** What would be served under names of before could be somebody else's by now. */
   function takeStored(all: readonly StoredService[]): void {
     const admitted = all.map(({ id, service, scope = admission.scope }) => [id, service, scope === admission.scope ? admission.admit(id, service) : undefined] as const);
@@ -172,7 +176,7 @@ export function keepLastGood(
       const notes = [...inner.notes, ...notesOfStore()].sort();
       const lastError = inner.lastError ?? bug ?? storeFailure;
       const { ageMs: innerAgeMs, ...told } = inner;
-      const ageMs = isTaken || !isLoaded ? innerAgeMs : savedConfirmation === undefined ? undefined : Math.max(0, clock.now() - savedConfirmation);
+      const ageMs = isTaken || !isLoaded ? innerAgeMs : storedAgeMs();
       return {
         ...told,
         ...(ageMs === undefined ? {} : { ageMs }),

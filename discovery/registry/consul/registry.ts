@@ -181,7 +181,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   /** Since when what this process has not read itself is known: it may be what the one before left. */
   function startingAt(service: string): number {
     const { recalled } = options;
-    return (recalled?.services().has(service) === true ? recalled.confirmedAt() : undefined) ?? clock.now();
+    return clock.now() - ((recalled?.services().has(service) === true ? recalled.ageMs() : undefined) ?? 0);
   }
 
   function isOwnFailure({ code }: CodedError, { failures }: ServiceWatch): boolean {
@@ -309,7 +309,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         onContent(names, { isLeaderKnown }) {
           if (isLeaderKnown) confirmed();
           leaderless = isLeaderKnown ? undefined : failureOf(NO_LEADER, leaderless);
-          listConfirmedAt ??= options.recalled?.confirmedAt() ?? clock.now();
+          listConfirmedAt ??= clock.now() - (options.recalled?.ageMs() ?? 0);
           const hasChanged = names !== undefined && takeNames(names);
           judgeHints();
           publishFirst();
