@@ -282,7 +282,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
    * may have any of them; what it says later takes its addresses back, which rest.
    */
   const releaseUnclaimed = (): void => {
-    if (registries.every((registry) => registry.status().synced)) allocate(new Set(), new Set(vips.allocated()));
+    if (registries.every((registry) => registry.status().synced)) allocate([], new Set(vips.allocated()));
     else cancelSweep = clock.after(UNCLAIMED_INTERVAL_MS, releaseUnclaimed);
   };
   let cancelSweep = clock.after(UNCLAIMED_INTERVAL_MS, releaseUnclaimed);
