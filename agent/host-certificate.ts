@@ -5,9 +5,9 @@ import { buildCsr } from "../base/x509/csr.ts";
 import { generatePrivateKey, privateKeyPem } from "../base/x509/key.ts";
 import type { AgentService } from "./agent-service.ts";
 import { certificatesPem } from "./certificate.ts";
-import { hostIdentityOf, storeHostIdentity } from "./host-identity.ts";
+import { badCertificate, hostIdentityOf, storeHostIdentity } from "./host-identity.ts";
 import type { HostIdentity } from "./host-identity.ts";
-import { keepRenewed, renewalState } from "./renewal.ts";
+import { findWrongTimes, keepRenewed, renewalState } from "./renewal.ts";
 import type { RenewalState } from "./renewal.ts";
 import { keepWritten } from "./retried-write.ts";
 
@@ -57,9 +57,12 @@ export function holdHostCertificate(options: HostCertificateOptions): HostCertif
       const reply = await service.renewHost(buildCsr(key));
       const bundle = reply.trustBundle;
       // The call itself was verified against the roots of before, so that its bundle may bring a new root.
-      await change((before) =>
-        hostIdentityOf({ hostId: before.hostId, trustDomain: before.trustDomain, chain: reply.certificateChain, bundle }, privateKeyPem(key), bundle),
-      );
+      await change((before) => {
+        const next = hostIdentityOf({ hostId: before.hostId, trustDomain: before.trustDomain, chain: reply.certificateChain, bundle }, privateKeyPem(key), bundle);
+        const wrong = findWrongTimes(next.certificate, before.certificate, clock.now());
+        if (wrong !== undefined) throw badCertificate(wrong);
+        return next;
+      });
     },
   });
   return {

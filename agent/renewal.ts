@@ -28,6 +28,14 @@ export function renewalState(certificate: HeldCertificate | undefined, nowMs: nu
   return nowMs < certificate.notBeforeMs ? "not-yet-valid" : "fresh";
 }
 
+/** Why a new certificate must not replace one that holds: it does not hold by this host's clock. Where neither does, the new one is as good. */
+export function findWrongTimes(next: HeldCertificate, current: HeldCertificate | undefined, nowMs: number): string | undefined {
+  const holds = ({ notBeforeMs, notAfterMs }: HeldCertificate): boolean => notBeforeMs <= nowMs && nowMs < notAfterMs;
+  if (holds(next) || current === undefined || !holds(current)) return undefined;
+  const [from, until, now] = [next.notBeforeMs, next.notAfterMs, nowMs].map((ms) => new Date(ms).toISOString());
+  return `it holds from ${from} until ${until}, and here it is ${now}: is the clock of the control plane wrong, or that of this host?`;
+}
+
 export interface RenewalOptions {
   /** For logs: `the host's certificate`. */
   readonly what: string;
@@ -67,8 +75,7 @@ export function keepRenewed(options: RenewalOptions): Renewal {
   const look = (): void => {
     if (isClosed || running !== undefined) return;
     const state = renewalState(current(), clock.now());
-    if ((state === "fresh" || state === "not-yet-valid") && !isOutdated()) {
-      if (state === "not-yet-valid") complain({ state }, `${what} is not valid yet: this host's clock is behind`);
+    if (state === "fresh" && !isOutdated()) {
       schedule(LOOK_EVERY_MS);
       return;
     }
@@ -80,6 +87,7 @@ export function keepRenewed(options: RenewalOptions): Renewal {
     try {
       await renew();
       if (isOutdated()) throw new Error("the authority still signs for another identity than the one that is wanted");
+      if (renewalState(current(), clock.now()) === "not-yet-valid") throw new Error("the authority signs what does not hold yet by this host's clock");
       attempt = 0;
       complainedAtMs = Number.NEGATIVE_INFINITY;
       logger.info({ spiffeId: current()?.spiffeId.path, notAfter: isoOf(current()) }, `${what} was renewed`);
@@ -89,6 +97,7 @@ export function keepRenewed(options: RenewalOptions): Renewal {
       const state = renewalState(current(), clock.now());
       const facts = { state, notAfter: isoOf(current()), reason: messageOf(failure) };
       if (state === "expired") complain(facts, `${what} has EXPIRED and cannot be renewed: peers refuse it`);
+      else if (state === "not-yet-valid") complain(facts, `${what} is not valid yet: this host's clock is behind, or that of the control plane was ahead`);
       else if (state === "late") complain(facts, `${what} cannot be renewed and less than half of the outage budget is left`);
       else logger.warn(facts, `${what} could not be renewed yet`);
       schedule(backoffDelay(RETRY, attempt++, random));

@@ -15,7 +15,7 @@ import { readHeldCertificate } from "./certificate.ts";
 import type { HeldCertificate } from "./certificate.ts";
 import { badCertificate, rootsDer } from "./host-identity.ts";
 import type { HostIdentity } from "./host-identity.ts";
-import { keepRenewed, renewalState } from "./renewal.ts";
+import { findWrongTimes, keepRenewed, renewalState } from "./renewal.ts";
 import type { Renewal, RenewalState } from "./renewal.ts";
 import { keepWritten } from "./retried-write.ts";
 import type { RetriedWrite } from "./retried-write.ts";
@@ -104,6 +104,8 @@ export async function holdWorkloadCertificates(options: WorkloadCertificatesOpti
           const reply = await service.signWorkload(group, buildCsr(key));
           const checked = checkWorkload(reply.certificateChain, privateKey, group, identity());
           if (typeof checked === "string") throw badCertificate(checked);
+          const wrong = findWrongTimes(checked, held.get(group), clock.now());
+          if (wrong !== undefined) throw badCertificate(wrong);
           // In use first: a disk that takes nothing must not let a certificate expire that was renewed.
           take(group, checked);
           await file.request();

@@ -27,6 +27,7 @@ const NEEDED = [
   { command: "setpriv", package: "util-linux", why: "runs Envoy as a user without rights", for: ["demo", "test", "host"] },
   { command: "flock", package: "util-linux", why: "keeps two set-ups apart", for: ["demo", "test", "host"] },
   { command: "mmdebstrap", package: "mmdebstrap", why: "makes the image of hosts that are booted", for: ["test"], isOptional: true },
+  { command: "faketime", package: "faketime", why: "sets the clock of a process alone", for: ["test"], isOptional: true },
   { command: "systemd-nspawn", package: "systemd-container", why: "boots hosts", for: ["test"], isOptional: true },
   { file: "/usr/share/keyrings/debian-archive-keyring.gpg", package: "debian-archive-keyring", why: "verifies the image's packages", for: ["test"], isOptional: true },
   {

@@ -190,7 +190,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     const waitsFor = WAITS_FOR[typeUrl];
     if (waitsFor === undefined) return false;
     if (waitsFor.some((url) => hasAdditions(subscriptions.get(url) ?? NOTHING))) return true;
-    const now = clock.now();
+    const now = clock.elapsed();
     for (const response of sent.values()) {
       const leftMs = response.sentAtMs + gateTimeoutMs - now;
       if (leftMs <= 0 || !waitsFor.includes(response.typeUrl)) continue;
@@ -214,7 +214,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     const nonce = nonces.toString(36);
     const isComplete = wantsAll(subscription) && !hasAdditions(subscription) && subscription.removals.size === 0;
     const digest = isComplete ? view.digest(typeUrl) : "";
-    sent.set(nonce, { typeUrl, names: content.names, versions: content.versions, absent: content.absent, isRetry: content.isRetry, sentAtMs: clock.now(), digest });
+    sent.set(nonce, { typeUrl, names: content.names, versions: content.versions, absent: content.absent, isRetry: content.isRetry, sentAtMs: clock.elapsed(), digest });
     subscription.unacknowledged += 1;
     subscription.wasSent = true;
     if (digest !== "") subscription.sentDigest = digest;

@@ -71,7 +71,7 @@ export function watchInboundOwnership(options: InboundOwnershipOptions): Inbound
 
   const ask = async (socket: ListeningSocket, workload: string, bind: WorkloadBinding): Promise<Verdict> => {
     const known = verdicts.get(verdictKey(workload, socket));
-    const now = clock.now();
+    const now = clock.elapsed();
     if (known !== undefined && now < known.askAgainMs) return known;
     const owner = await options.lookUpOwner(socket, bind).catch((failure: unknown): Owner => ({ kind: "unknown", why: messageOf(failure) }));
     const askAgainMs = owner.kind === "own" ? Number.POSITIVE_INFINITY : owner.kind === "stranger" && owner.isYoung === true ? now : now + ASK_AGAIN_MS;
@@ -80,7 +80,7 @@ export function watchInboundOwnership(options: InboundOwnershipOptions): Inbound
   /** Notes what there is before the sockets are read: what changes meanwhile is seen the next time. */
   const isQuiet = async (): Promise<boolean> => {
     const counts = await options.readCounts().catch(() => undefined);
-    const [before, now, nowMs] = [last, places(), clock.now()];
+    const [before, now, nowMs] = [last, places(), clock.elapsed()];
     const isSame = counts !== undefined && before?.counts === counts && before.places === now && nowMs - before.lookedAtMs < LOOK_ANYWAY_MS;
     if (isSame && withheld.size === 0 && undetermined.length === 0) return true;
     last = { counts, places: now, lookedAtMs: nowMs };
@@ -113,7 +113,7 @@ export function watchInboundOwnership(options: InboundOwnershipOptions): Inbound
     const doubts = new Set<string>();
     for (const place of watched) {
       const key = placeKey(place);
-      const owners = receiversOf(place, sockets).map((socket) => ageOf(verdicts.get(verdictKey(place.workload, socket)), clock.now()));
+      const owners = receiversOf(place, sockets).map((socket) => ageOf(verdicts.get(verdictKey(place.workload, socket)), clock.elapsed()));
       const stranger = owners.find((owner) => owner.kind === "stranger");
       const before = withheld.get(key);
       for (const owner of owners) if (owner.kind === "unknown") doubts.add(`whose port ${place.port} of ${place.workload} is: ${owner.why}`);

@@ -170,9 +170,11 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   tasks.own(
     keepCertificateRenewed({
       ttlMs: config.ca.controlPlaneTtlSeconds * 1_000,
+      backdateMs: config.ca.backdateSeconds * 1_000,
       clock,
       renew: () => port.renewCertificate(),
       onFailure: note("the control plane's certificate cannot be renewed"),
+      onStep: (stepMs) => logger.warn({ stepSeconds: Math.round(stepMs / 1_000) }, "the clock of this machine was set: certificates and tokens are judged by it, and hosts by theirs"),
     }),
   );
   const metrics = createMeshMetrics({ catalog, hosts, registries, streams: () => port.streams(), clock });

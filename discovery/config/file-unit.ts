@@ -18,6 +18,7 @@ export interface SeenFile {
 }
 
 export interface FileLook {
+  /** By a clock that nobody sets. */
   readonly nowMs: number;
   /** How long a content that takes something away must stand unchanged before it is believed. */
   readonly settleMs: number;

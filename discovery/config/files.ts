@@ -50,7 +50,7 @@ export async function watchConfigFiles(options: ConfigFilesOptions): Promise<Con
   let cancelRescan: (() => void) | undefined;
 
   const look = async (): Promise<void> => {
-    const present = await readUnits(directory, seen, { nowMs: clock.now(), settleMs });
+    const present = await readUnits(directory, seen, { nowMs: clock.elapsed(), settleMs });
     if (closing.signal.aborted) return;
     const read = [...present].map(([name, { unit }]): [string, ConfigUnit] => [name, unit]);
     units.replaceAll(new Map(read.length === 0 ? [["", emptyDirectory(directory)]] : read));

@@ -123,7 +123,7 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
     const { version, items } = await readAll();
     if (position !== undefined && compareVersions(version, position) < 0) noteReset();
     const lost = [...versions.keys()].filter((key) => !items.has(key));
-    const isDoubtful = lost.length > 0 && resetAt !== undefined && clock.now() - resetAt < pacing.resetHoldMs;
+    const isDoubtful = lost.length > 0 && resetAt !== undefined && clock.elapsed() - resetAt < pacing.resetHoldMs;
     const gone = isDoubtful ? [] : lost;
     for (const key of gone) versions.delete(key);
     for (const [key, seen] of items) versions.set(key, seen.version);
@@ -138,9 +138,9 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
 
   /** The API of a kind is taken away with all of its objects; but one that has just started may lack it for a moment. */
   function noteAbsence(): void {
-    absentSince ??= clock.now();
+    absentSince ??= clock.elapsed();
     position = undefined;
-    if (clock.now() - absentSince >= pacing.resetHoldMs) {
+    if (clock.elapsed() - absentSince >= pacing.resetHoldMs) {
       const gone = [...versions.keys()].map((key) => ({ key, seen: undefined }));
       versions.clear();
       options.onContent(gone);
@@ -168,7 +168,7 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
   }
 
   function noteReset(): void {
-    resetAt = clock.now();
+    resetAt = clock.elapsed();
     needsList = true;
     // Versions of before mean nothing now, also not that something is older.
     position = undefined;
@@ -181,7 +181,7 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
 
   async function watch(version: string): Promise<End> {
     const disorder = new AbortController();
-    const openedAt = clock.now();
+    const openedAt = clock.elapsed();
     let hasNews = false;
     let end: End | undefined;
     try {
@@ -201,7 +201,7 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
     } catch (failure) {
       if (!disorder.signal.aborted) throw failure;
     } finally {
-      const livedMs = clock.now() - openedAt;
+      const livedMs = clock.elapsed() - openedAt;
       if (livedMs >= pacing.backoff.maxMs || (end === "ended" && (hasNews || livedMs >= pacing.resumeMs))) attempt = 0;
     }
     if (disorder.signal.aborted || end === undefined) end = "disordered";
@@ -237,9 +237,9 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
     if (!needsList) await probe();
     if (needsList) await relist();
     if (position === undefined) return pacing.absentMs;
-    const startedAt = clock.now();
+    const startedAt = clock.elapsed();
     const end = await watch(position);
-    const restMs = Math.max(0, pacing.resumeMs - (clock.now() - startedAt));
+    const restMs = Math.max(0, pacing.resumeMs - (clock.elapsed() - startedAt));
     if (end === "ended") return restMs;
     // A list is dear to the cluster: one that did not help is not repeated at once.
     return backoffDelay(pacing.backoff, attempt++);

@@ -58,7 +58,7 @@ export interface LastGoodRegistry extends Registry {
  * all belong to services.
  *
  * @param create makes the registry, which it owns from then on; `onSynced` is to be called once, after the first complete content is published;
- * `recalled` is for what cannot be read by itself while the rest can
+ * `recalled` gives the last good content, to judge the first answers by, and for what cannot be read by itself while the rest can
  */
 export function keepLastGood(
   create: (onSynced: () => void, recalled: Recall) => Registry,

@@ -23,6 +23,14 @@ export interface FakeInstance {
   readonly weights?: { readonly Passing: number; readonly Warning: number };
 }
 
+/** What the fake has, as of some moment. */
+export interface FakeState {
+  readonly instances: ReadonlyMap<string, FakeInstance>;
+  /** The index at which a service, or the list (`""`), last changed. */
+  readonly changedAt: ReadonlyMap<string, number>;
+  readonly index: number;
+}
+
 /** What is wrong with the fake, as a test wants it. */
 export interface FakeFaults {
   /** Every question is answered so. */
@@ -31,6 +39,8 @@ export interface FakeFaults {
   /** Connections are cut without an answer. */
   isCut?: boolean;
   isLeaderless?: boolean;
+  /** Stale reads are answered out of this: the server lags behind its leader. */
+  past?: FakeState;
   /** Stale reads tell an index that is so much lower than the leader's. */
   staleIndexLag?: number;
   isFiltered?: boolean;
@@ -81,7 +91,6 @@ export class FakeConsul {
   #instances = new Map<string, FakeInstance>();
   readonly #criticalNodes = new Set<string>();
   #index = 10;
-  /** The index at which a service, or the list (`""`), last changed. */
   #changedAt = new Map<string, number>();
   readonly #blocked = new Set<() => void>();
   #open = 0;
@@ -170,6 +179,11 @@ export class FakeConsul {
     this.drop();
   }
 
+  /** As it is now, to be its past later. */
+  state(): FakeState {
+    return { instances: new Map(this.#instances), changedAt: new Map(this.#changedAt), index: this.#index };
+  }
+
   /** Wakes every blocked question, as an election or an unrelated change may. */
   wake(): void {
     for (const resume of this.#blocked) resume();
@@ -218,24 +232,19 @@ export class FakeConsul {
       return;
     }
     const mayRead = (this.tokens === undefined || token !== undefined) && this.faults.isFiltered !== true;
-    const body = mayRead ? this.#body(subject) : subject === "" ? {} : [];
+    const isStale = !url.searchParams.has("consistent");
+    const state = (isStale ? this.faults.past : undefined) ?? this.state();
+    const body = mayRead ? this.#body(subject, state) : subject === "" ? {} : [];
     response
       .writeHead(200, {
         "content-type": "application/json",
-        "x-consul-index": String(this.#lastChange(subject) - (url.searchParams.has("consistent") ? 0 : (this.faults.staleIndexLag ?? 0))),
+        "x-consul-index": String(lastChange(subject, state) - (isStale ? (this.faults.staleIndexLag ?? 0) : 0)),
         "x-consul-knownleader": String(this.faults.isLeaderless !== true),
         "x-consul-lastcontact": "0",
         ...(this.faults.isFiltered === true || this.faults.isPartlyFiltered === true || this.faults.hidden !== undefined ? { "x-consul-results-filtered-by-acls": "true" } : {}),
         ...(this.tokens === undefined ? {} : { "x-consul-default-acl-policy": "deny" }),
       })
       .end(JSON.stringify(body));
-  }
-
-  /** That of a service that does not exist is the whole catalog's, as with the real one. */
-  #lastChange(subject: string): number {
-    const known = this.#changedAt.get(subject);
-    if (known !== undefined) return known;
-    return subject === "nodes" || subject.startsWith("state/") ? 1 : this.#index;
   }
 
   #fails(response: http.ServerResponse, query: URLSearchParams): boolean {
@@ -249,7 +258,7 @@ export class FakeConsul {
 
   #block(service: string, query: URLSearchParams, response: http.ServerResponse): Promise<void> {
     const from = Number(query.get("index") ?? "0");
-    if (from === 0 || this.#lastChange(service) > from) return Promise.resolve();
+    if (from === 0 || lastChange(service, this.state()) > from) return Promise.resolve();
     return new Promise((resolve) => {
       const resume = (): void => {
         clearTimeout(timer);
@@ -263,8 +272,8 @@ export class FakeConsul {
     });
   }
 
-  #body(subject: string): unknown {
-    const instances = [...this.#instances.values()].filter(({ service }) => this.faults.hidden?.has(service) !== true);
+  #body(subject: string, state: FakeState): unknown {
+    const instances = [...state.instances.values()].filter(({ service }) => this.faults.hidden?.has(service) !== true);
     if (subject === "nodes") return [];
     if (subject.startsWith("state/")) {
       const ofNodes = subject === "state/critical" ? [...this.#criticalNodes].map((Node) => ({ Node, CheckID: "serfHealth", ServiceName: "", ServiceID: "" })) : [];
@@ -279,6 +288,13 @@ export class FakeConsul {
       return entryOf(this.#criticalNodes.has(node) ? { ...instance, checks: [...checks, { CheckID: "serfHealth", Name: "Serf Health Status", Status: "critical", Output: "" }] } : instance);
     });
   }
+}
+
+/** That of a service that does not exist is the whole catalog's, as with the real one. */
+function lastChange(subject: string, { changedAt, index }: FakeState): number {
+  const known = changedAt.get(subject);
+  if (known !== undefined) return known;
+  return subject === "nodes" || subject.startsWith("state/") ? 1 : index;
 }
 
 function createTlsServer({ certificate, key, clientRoot, hasHttp2 }: FakeTls, listener: http.RequestListener): https.Server {

@@ -236,8 +236,8 @@ const path = consulPath() ?? "";
   });
 
   it("keeps what it knows while there is no leader, says so, and goes on with the next one", async () => {
-    const first = await ConsulAgent.prepare({ path, pair: { dataDir: join(folder, "one"), node: "one" } });
-    const second = await ConsulAgent.prepare({ path, pair: { dataDir: join(folder, "two"), node: "two", first } });
+    const first = await ConsulAgent.prepare({ path, cluster: { servers: 2, dataDir: join(folder, "one"), node: "one" } });
+    const second = await ConsulAgent.prepare({ path, cluster: { servers: 2, dataDir: join(folder, "two"), node: "two", first } });
     running.push(first, second);
     await first.launch();
     await second.launch();

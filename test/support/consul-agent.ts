@@ -28,8 +28,10 @@ export interface ConsulAgentOptions {
   readonly socket?: string;
   /** `limits.http_max_conns_per_client`; 200 where absent, which is Consul's default. */
   readonly maxConnections?: number;
-  /** One of two servers that keep their data in folders; the second is told the first. */
-  readonly pair?: { readonly dataDir: string; readonly node: string; readonly first?: ConsulAgent };
+  /** One of several servers that keep their data in folders; the others are told the first. */
+  readonly cluster?: { readonly servers: number; readonly dataDir: string; readonly node: string; readonly first?: ConsulAgent };
+  /** Of loopback: what it listens on and calls from; 127.0.0.1 where absent. */
+  readonly host?: string;
 }
 
 /** A service as Consul's agent API registers it. */
@@ -67,11 +69,15 @@ export class ConsulAgent {
   }
 
   get address(): string {
-    return `http://127.0.0.1:${this.httpPort}`;
+    return `http://${this.host}:${this.httpPort}`;
+  }
+
+  get host(): string {
+    return this.#options.host ?? "127.0.0.1";
   }
 
   get httpsAddress(): string {
-    return `https://127.0.0.1:${this.#ports[5]}`;
+    return `https://${this.host}:${this.#ports[5]}`;
   }
 
   /** Where proxies are told their configuration. */
@@ -87,23 +93,23 @@ export class ConsulAgent {
   /** Starts it, without waiting for a leader. */
   async launch(): Promise<void> {
     const [http, server, lan, wan, dns, https, xds] = this.#ports;
-    const { path, managementToken, aclPolicy = "deny", intentionPolicy, hasXds, datacenter, joinWan, https: tls, socket, maxConnections, pair, dataFolder } = this.#options;
+    const { path, managementToken, aclPolicy = "deny", intentionPolicy, hasXds, datacenter, joinWan, https: tls, socket, maxConnections, cluster, dataFolder } = this.#options;
     const hcl = [
       `ports { http = ${http} https = ${tls === undefined ? -1 : https} server = ${server} serf_lan = ${lan} serf_wan = ${wan} dns = ${dns} grpc = ${hasXds === true ? xds : -1} grpc_tls = -1 }`,
       "performance { raft_multiplier = 1 }",
       ...(datacenter === undefined ? [] : [`datacenter = "${datacenter}"`]),
       ...(joinWan === undefined ? [] : [`retry_join_wan = ["127.0.0.1:${joinWan.#ports[3]}"] retry_interval_wan = "1s"`]),
       ...(tls === undefined ? [] : [`tls { https { ca_file = "${tls.caFile}" cert_file = "${tls.certificateFile}" key_file = "${tls.keyFile}" verify_incoming = true } }`]),
-      ...(socket === undefined ? [] : [`addresses { http = "127.0.0.1 unix://${socket}" }`]),
+      ...(socket === undefined ? [] : [`addresses { http = "${this.host} unix://${socket}" }`]),
       ...(intentionPolicy === undefined ? [] : [`default_intention_policy = "${intentionPolicy}"`]),
       ...(maxConnections === undefined ? [] : [`limits { http_max_conns_per_client = ${maxConnections} }`]),
-      ...(pair === undefined ? [] : [`server = true bootstrap_expect = 2 node_name = "${pair.node}" data_dir = "${pair.dataDir}"${pair.first === undefined ? "" : ` retry_join = ["127.0.0.1:${pair.first.#ports[2]}"] retry_interval = "1s"`}`]),
+      ...(cluster === undefined ? [] : [clusterHcl(cluster, cluster.first === undefined ? undefined : `${cluster.first.host}:${cluster.first.#ports[2]}`)]),
       ...(managementToken === undefined
         ? []
         : [`acl { enabled = true default_policy = "${aclPolicy}" tokens { initial_management = "${managementToken}" agent = "${managementToken}" dns = "${managementToken}" } }`]),
     ];
-    const mode = pair !== undefined ? [] : dataFolder === undefined ? ["-dev"] : ["-server", "-bootstrap-expect=1", `-data-dir=${dataFolder}`];
-    const child = spawn(path, ["agent", ...mode, "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=err", ...hcl.flatMap((part) => ["-hcl", part])], { stdio: "ignore" });
+    const mode = cluster !== undefined ? [] : dataFolder === undefined ? ["-dev"] : ["-server", "-bootstrap-expect=1", `-data-dir=${dataFolder}`];
+    const child = spawn(path, ["agent", ...mode, `-bind=${this.host}`, `-client=${this.host}`, "-log-level=err", ...hcl.flatMap((part) => ["-hcl", part])], { stdio: "ignore" });
     this.#process = child;
     await once(child, "spawn");
   }
@@ -179,6 +185,11 @@ export class ConsulAgent {
     if (answer.status !== 200) throw new Error(`${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
     return answer.body;
   }
+}
+
+function clusterHcl({ servers, node, dataDir }: NonNullable<ConsulAgentOptions["cluster"]>, first: string | undefined): string {
+  const joining = first === undefined ? "" : ` retry_join = ["${first}"] retry_interval = "1s"`;
+  return `server = true bootstrap_expect = ${servers} node_name = "${node}" data_dir = "${dataDir}"${joining}`;
 }
 
 export async function freePorts(count: number): Promise<number[]> {

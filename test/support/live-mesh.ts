@@ -32,6 +32,8 @@ export interface LiveMeshOptions {
   readonly drainSeconds?: number;
   /** Roots that the hosts' Envoys may trust; the agent's default unless told. */
   readonly trustedRoots?: readonly string[];
+  /** Of the control plane, beside the caller's. */
+  readonly controlPlaneEnv?: Readonly<Record<string, string>>;
   /** Hosts beside the mesh, and what is made of them and the control plane's host before it starts: its registries. */
   readonly beside?: {
     readonly hosts: readonly string[];
@@ -95,7 +97,7 @@ export async function startLiveMesh(options: LiveMeshOptions): Promise<LiveMesh>
   }
 }
 
-async function start({ hosts: workloads, yaml, sameness = [], drainSeconds = 1, trustedRoots, beside }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
+async function start({ hosts: workloads, yaml, sameness = [], drainSeconds = 1, trustedRoots, controlPlaneEnv = {}, beside }: LiveMeshOptions, tasks: TaskGroup): Promise<LiveMesh> {
   const folder = await mkdtemp(join(tmpdir(), "ironmesh-live-"));
   tasks.defer(() => rm(folder, { recursive: true, force: true }));
   await chmod(folder, 0o755);
@@ -108,7 +110,7 @@ async function start({ hosts: workloads, yaml, sameness = [], drainSeconds = 1, 
   const registries = (await beside?.prepare(lab.hosts, control)) ?? [];
   const configPath = join(folder, "control-plane.yaml");
   await writeFile(configPath, stringify({ configDir, stateDir: join(folder, "control"), registries, sameness, listen: { agents: [{ host: control.addresses.v4, port: AGENT_PORT }], apiSocket } }));
-  const controlPlane = createDaemon({ name: "control-plane", host: control, command: ironmeshCommand("control-plane", "--config", configPath), logPath: join(folder, "control-plane.log") });
+  const controlPlane = createDaemon({ name: "control-plane", host: control, command: ["env", ...Object.entries(controlPlaneEnv).map(([name, value]) => `${name}=${value}`), ...ironmeshCommand("control-plane", "--config", configPath)], logPath: join(folder, "control-plane.log") });
   const api = apiClient(apiSocket);
   controlPlane.start();
   await waitUntil(() => api.get("/readyz"), { what: "the control plane to be ready" });

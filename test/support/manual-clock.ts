@@ -4,13 +4,17 @@ import type { Clock } from "../../base/clock.ts";
 export interface ManualClock extends Clock {
   /** Moves the time on and calls back whatever is due, in order. */
   advance(byMs: number): void;
+  /** Sets the wall clock, as an administrator does: no time passes, and no timer sees it. */
+  step(byMs: number): void;
 }
 
 export function createManualClock(startMs = Date.UTC(2026, 0, 2, 3, 4, 5)): ManualClock {
-  let nowMs = startMs;
+  let nowMs = 0;
+  let wallMs = startMs;
   const timers = new Map<object, { readonly dueMs: number; readonly callback: () => void }>();
   return {
-    now: () => nowMs,
+    now: () => wallMs + nowMs,
+    elapsed: () => nowMs,
     after(delayMs, callback) {
       const timer = {};
       timers.set(timer, { dueMs: nowMs + delayMs, callback });
@@ -27,6 +31,9 @@ export function createManualClock(startMs = Date.UTC(2026, 0, 2, 3, 4, 5)): Manu
         callback();
       }
       nowMs = endMs;
+    },
+    step(byMs) {
+      wallMs += byMs;
     },
   };
 }

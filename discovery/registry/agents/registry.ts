@@ -101,7 +101,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
 
   /** A host's last stream ended. */
   function lose(hostId: string, host: Host): void {
-    const ours = losses.note(hostId, clock.now(), present);
+    const ours = losses.note(hostId, clock.elapsed(), present);
     isCutOff = ours.length > 0 && present === 0;
     enter(hostId, host, ours.length > 0 ? "unknown" : "suspect");
     for (const id of ours) {

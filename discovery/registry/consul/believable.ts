@@ -8,6 +8,8 @@ export interface Observation {
   readonly isFiltered: boolean;
   /** Rights are denied by default, and the question carried no token. */
   readonly isAnonymousUnderDeny: boolean;
+  /** It is older than what is known: its index is lower than one that was believed, or it comes without a leader where what is known is of before the start. */
+  readonly isBehind: boolean;
   /** An index is lower than one that was seen: the data is not what it was, unless a leader says otherwise. */
   readonly isReset: boolean;
   /** It comes from a consistent read. */
@@ -22,7 +24,9 @@ export type Verdict =
   | { readonly kind: "keep"; readonly code: "MESH_REGISTRY_DENIED" | "MESH_REGISTRY_UNAVAILABLE" | "MESH_REGISTRY_SHRUNK"; readonly message: string };
 
 /**
- * Whether an answer is believed. Growth and change always are. An answer that
+ * Whether an answer is believed. What is older than what is known never is
+ * without a leader, growth neither: what it has more may be what was removed
+ * since. Otherwise growth and change are. An answer that
  * lost something is held against it: without a leader, or filtered where the
  * one before was not, it is not taken; losing more than half takes a leader's
  * word; and when the server's data was reset, not even that at once, because
@@ -36,6 +40,10 @@ export function judgeAnswer(before: Pick<Observation, "members" | "isFiltered"> 
   if (next.members.size === 0 && next.isFiltered) {
     return { kind: "keep", code: "MESH_REGISTRY_DENIED", message: "the token may not read what is asked for: consul left everything out" };
   }
+  if (next.isBehind && !next.isLeaderKnown) {
+    return { kind: "keep", code: "MESH_REGISTRY_UNAVAILABLE", message: "consul has no leader, and this server of it is behind what is known: its answer is not taken" };
+  }
+  if (next.isBehind) return { kind: "confirm" };
   const lost = [...known].filter((member) => !next.members.has(member)).length;
   if (lost === 0) return { kind: "take" };
   if (!next.isLeaderKnown) {

@@ -126,6 +126,8 @@ const LIST = "services";
 const OF_SERVICE = "service ";
 /** Of these an agent may be the cause; of the others it is what is asked, or who asks. */
 const MAY_BE_THE_AGENTS: ReadonlySet<string> = new Set([...TRANSIENT, "MESH_REGISTRY_MALFORMED"]);
+/** An agent that failed, or knew no leader, is not preferred to another such one for so long. */
+const TROUBLE_MEMORY_MS = 10_000;
 /** Matches no node: the index of the answer is all that is wanted. */
 const NO_NODE = 'Node == ""';
 
@@ -134,6 +136,8 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
   const { otherAddresses = [], partition, consulNamespace } = endpoint;
   const connections = [endpoint.address, ...otherAddresses].map((address) => ({ ...openConnection({ ...endpoint, address }), standing: new Standing() }));
   let current = 0;
+  /** When each failed last or knew no leader, by a clock that nobody sets. */
+  const troubledAt = connections.map(() => -TROUBLE_MEMORY_MS);
   for (const { library } of connections) (library as unknown as ExtensibleLibrary)._ext("onRequest", addParameters);
   const common: [string, string][] = [
     ...(partition === undefined ? [] : [["partition", partition] as [string, string]]),
@@ -143,7 +147,19 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
   // Consul refuses it beside `consistent`.
   const cached: [string, string][] = endpoint.usesAgentCache === true ? [["cached", ""]] : [];
 
-  /** Asks the agent that answered last; one that fails makes way for the next. @param question what it asks for, unique */
+  /** An agent cannot, or not well. One that answers without a leader makes way only for one that may know more. */
+  function leave(asked: number, canAnswer: boolean): void {
+    const now = performance.now();
+    troubledAt[asked] = now;
+    if (asked !== current) return;
+    const others = connections.map((_, at) => (asked + 1 + at) % connections.length).slice(0, -1);
+    const next = others.find((at) => now - (troubledAt[at] ?? now) >= TROUBLE_MEMORY_MS);
+    current = next ?? (canAnswer ? asked : (others[0] ?? asked));
+    // What it came to before says nothing of now.
+    if (current !== asked) connections[current]?.standing.clear();
+  }
+
+  /** Asks the agent that answered last; one that fails or knows no leader makes way for the next. @param question what it asks for, unique */
   async function ask<T>(question: string, query: ConsulQuery, schema: z.ZodType<T>, call: (library: Consul, options: LibraryOptions) => Promise<unknown>, extra: [string, string][] = []): Promise<ConsulAnswer<T>> {
     const asked = current;
     const connection = connections[asked];
@@ -158,18 +174,14 @@ export function createConsulClient(endpoint: ConsulEndpoint): ConsulClient {
       const [response, body] = (await call(connection.library, optionsOf(query, context))) as [http.IncomingMessage, unknown];
       const answer = readAnswer(response, body, schema, query.wasFiltered === true ? 0n : query.index);
       standing.answered(question);
+      if (!answer.isLeaderKnown) leave(asked, true);
       return answer;
     } catch (thrown) {
       const failure = failureOf(thrown);
       if (failure.code === "MESH_REGISTRY_THROTTLED") connection.throttled();
       if (!query.signal.aborted && MAY_BE_THE_AGENTS.has(failure.code)) {
         standing.failed(question);
-        const isAgentsOwn = question === LIST || failure.code === "MESH_REGISTRY_THROTTLED" || isOfTheWay(failure) || standing.isBad;
-        if (isAgentsOwn && asked === current) {
-          current = (asked + 1) % connections.length;
-          // What it came to before says nothing of now.
-          connections[current]?.standing.clear();
-        }
+        if (question === LIST || failure.code === "MESH_REGISTRY_THROTTLED" || isOfTheWay(failure) || standing.isBad) leave(asked, false);
       }
       throw failure;
     } finally {

@@ -11,11 +11,12 @@ import { CONSUL_DEFAULTS } from "./defaults.ts";
 import type { ConsulPacing } from "./defaults.ts";
 import type { ConsulEntry } from "./entry.ts";
 import { followHints } from "./hints.ts";
+import { memberOf, membersIn } from "./members.ts";
 import { Pulse } from "./pulse.ts";
 import { Schedule } from "./schedule.ts";
 import type { Place } from "./schedule.ts";
 import { isOnOneOf } from "./instance.ts";
-import { buildConsulService, isServiceName, placeOf } from "./service.ts";
+import { buildConsulService, isServiceName } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 import { Sidecars } from "./sidecars.ts";
 import { describeReading } from "./status.ts";
@@ -42,7 +43,7 @@ export interface ConsulRegistryOptions extends Omit<ConsulEndpoint, "maxConnecti
   readonly clock: Clock;
   /** Called once, when the first complete content is published. */
   readonly onSynced?: () => void;
-  /** By names in Consul; asked for what the first content lacks. */
+  /** What was read last, before this start, by the services' names in Consul: a first answer that lacks some of it is judged as any other loss. */
   readonly recalled?: Recall;
   /** For tests; the real one is made of the endpoint. */
   readonly client?: ConsulClient;
@@ -68,6 +69,7 @@ interface ServiceWatch {
   hasContent: boolean;
   /** In a row. */
   failures: number;
+  /** By `Clock.elapsed`. */
   confirmedAt: number;
 }
 
@@ -153,12 +155,13 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
           ...shared,
           pulse,
           ask: (query) => client.health(service, query),
-          membersOf: (entries: readonly ConsulEntry[]) => entries.map(placeOf),
+          membersOf: (entries: readonly ConsulEntry[]) => entries.map(memberOf),
+          recalled: membersIn(options.recalled?.services().get(service), name),
           turn: (isFirst, signal) => schedule.turn(place, isFirst, signal),
           onContent(entries, { isLeaderKnown }) {
             if (abort.signal.aborted) return false;
             watch.hasContent = true;
-            if (isLeaderKnown) watch.confirmedAt = clock.now();
+            if (isLeaderKnown) watch.confirmedAt = clock.elapsed();
             const hasChanged = entries !== undefined && takeInstances(service, entries);
             answered(service, watch);
             return hasChanged;
@@ -174,14 +177,14 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         },
         ends,
       );
-    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, hasContent: false, failures: 0, confirmedAt: isPublished ? clock.now() : startingAt(service), finished: Promise.resolve().then(follow) };
+    const watch: ServiceWatch = { abort, place, failure: undefined, hasAnswered: false, hasContent: false, failures: 0, confirmedAt: isPublished ? clock.elapsed() : startingAt(service), finished: Promise.resolve().then(follow) };
     return watch;
   }
 
   /** Since when what this process has not read itself is known: it may be what the one before left. */
   function startingAt(service: string): number {
     const { recalled } = options;
-    return clock.now() - ((recalled?.services().has(service) === true ? recalled.ageMs() : undefined) ?? 0);
+    return clock.elapsed() - ((recalled?.services().has(service) === true ? recalled.ageMs() : undefined) ?? 0);
   }
 
   function isOwnFailure({ code }: CodedError, { failures }: ServiceWatch): boolean {
@@ -220,7 +223,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
 
   /** A Consul with a leader has spoken. */
   function confirmed(): void {
-    listConfirmedAt = clock.now();
+    listConfirmedAt = clock.elapsed();
     setOld(false);
     cancelAging?.();
     const { maxAgeMs } = options;
@@ -293,6 +296,11 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
     return failure === undefined ? undefined : lastingFailure(failure, before?.since ?? clock.now());
   }
 
+  function recalledNames(): ReadonlySet<string> | undefined {
+    const names = new Set(options.recalled?.services().keys());
+    return names.size === 0 ? undefined : names;
+  }
+
   function followList(): Promise<void> {
     const never = new AbortController().signal;
     return followQuery(
@@ -305,11 +313,12 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
           return answer;
         },
         membersOf: (names: readonly string[]) => names,
+        recalled: recalledNames(),
         turn: async (isFirst) => ({ waitMs: isFirst ? 0 : pacing.waitMs, signal: never, release() {} }),
         onContent(names, { isLeaderKnown }) {
           if (isLeaderKnown) confirmed();
           leaderless = isLeaderKnown ? undefined : failureOf(NO_LEADER, leaderless);
-          listConfirmedAt ??= clock.now() - (options.recalled?.ageMs() ?? 0);
+          listConfirmedAt ??= clock.elapsed() - (options.recalled?.ageMs() ?? 0);
           const hasChanged = names !== undefined && takeNames(names);
           judgeHints();
           publishFirst();
@@ -346,7 +355,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
       describeReading({
         name,
         isPublished,
-        nowMs: clock.now(),
+        nowMs: clock.elapsed(),
         content: services.entries(),
         watches,
         listConfirmedAt,

@@ -75,7 +75,7 @@ export class Schedule {
     this.#capacity = capacity;
     this.#clock = clock;
     this.#pacing = pacing;
-    this.#refilledAt = clock.now();
+    this.#refilledAt = clock.elapsed();
   }
 
   get isCrowded(): boolean {
@@ -205,13 +205,13 @@ export class Schedule {
   }
 
   #isDue(place: Place): boolean {
-    return place.round < this.#round || this.#clock.now() - place.askedAt >= this.#pacing.slowPassMs || this.#clock.now() < place.askedAt;
+    return place.round < this.#round || this.#clock.elapsed() - place.askedAt >= this.#pacing.slowPassMs;
   }
 
   #grantQuick(place: Place): void {
     this.#quick += 1;
     place.round = this.#round;
-    place.askedAt = this.#clock.now();
+    place.askedAt = this.#clock.elapsed();
     place.isUrgent = false;
     let isHeld = true;
     place.grant?.({
@@ -227,11 +227,9 @@ export class Schedule {
   }
 
   #refill(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.elapsed();
     const perTick = (this.#pacing.sweepPerSecond * TICK_MS) / 1_000;
-    // A clock that was set back gives nothing and takes nothing.
-    const elapsedMs = Math.max(0, now - this.#refilledAt);
-    this.#allowance = Math.min(Math.max(1, perTick * BURST_TICKS), this.#allowance + (elapsedMs * this.#pacing.sweepPerSecond) / 1_000);
+    this.#allowance = Math.min(Math.max(1, perTick * BURST_TICKS), this.#allowance + ((now - this.#refilledAt) * this.#pacing.sweepPerSecond) / 1_000);
     this.#refilledAt = now;
   }
 
@@ -240,7 +238,7 @@ export class Schedule {
     const next = this.#next();
     if (next === undefined) return;
     const delayMs = this.#isDue(next) ? TICK_MS : Math.min(this.#pacing.slowPassMs, 1_000);
-    const at = this.#clock.now() + delayMs;
+    const at = this.#clock.elapsed() + delayMs;
     if (this.#tick !== undefined && this.#tick.at <= at) return;
     this.#tick?.cancel();
     const cancel = this.#clock.after(delayMs, () => {

@@ -4,10 +4,11 @@ import type { RegistryCounters, RegistryFailure, RegistryService, RegistryStatus
 export interface ReadingState {
   readonly name: string;
   readonly isPublished: boolean;
+  /** By `Clock.elapsed`, as all times here. */
   readonly nowMs: number;
   readonly content: ReadonlyMap<string, RegistryService>;
   readonly watches: ReadonlyMap<string, { readonly failure: RegistryFailure | undefined; readonly confirmedAt: number }>;
-  /** When a Consul with a leader confirmed the list of names last. Milliseconds since the epoch. */
+  /** When a Consul with a leader confirmed the list of names last. */
   readonly listConfirmedAt: number | undefined;
   /** Of the list, and so of everything. */
   readonly failure: RegistryFailure | undefined;

@@ -13,15 +13,14 @@ export class TokenBucket {
     this.#burst = burst;
     this.#intervalMs = typeof intervalMs === "number" ? () => intervalMs : intervalMs;
     this.#tokens = burst;
-    this.#countedAt = clock.now();
+    this.#countedAt = clock.elapsed();
   }
 
   /** Takes one; gives how long to wait before using it, in milliseconds. */
   take(): number {
-    const now = this.#clock.now();
+    const now = this.#clock.elapsed();
     const intervalMs = this.#intervalMs();
-    // A clock that was set back gives nothing and takes nothing.
-    this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#countedAt) / intervalMs);
+    this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#countedAt) / intervalMs);
     this.#countedAt = now;
     this.#tokens -= 1;
     return this.#tokens >= 0 ? 0 : Math.ceil(-this.#tokens * intervalMs);

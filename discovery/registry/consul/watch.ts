@@ -36,6 +36,8 @@ export interface WatchOptions<T> {
   /** Of the Consul as a whole; absent for the watch that tells it. */
   readonly pulse?: Pulse;
   readonly activity: RegistryActivity;
+  /** What the question's answer had before the start, which nobody confirmed since; absent without one. */
+  readonly recalled?: ReadonlySet<string> | undefined;
   /** Called with every answer that is believed; undefined: that of before still holds. Gives whether the registry's content changed. */
   readonly onContent: (body: T | undefined, seen: Observation) => boolean;
   /** Called with a failure, and with undefined when it is over. */
@@ -56,9 +58,13 @@ const STANDING_ATTEMPT = 30;
 export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSignal): Promise<void> {
   const { clock, pacing, activity, pulse } = options;
   const bucket = new TokenBucket(clock, 2, pacing.intervalMs);
-  let lastGood: Observation | undefined;
+  const { recalled } = options;
+  let lastGood: Pick<Observation, "members" | "isFiltered"> | undefined = recalled === undefined ? undefined : { members: recalled, isFiltered: true };
+  let isRecalled = recalled !== undefined;
   let index = 0n;
   let highestIndex = 0n;
+  /** Of the data as it is now, also after a reset: a server that tells less lags. */
+  let knownIndex = 0n;
   /** Ends the time in which losses are not believed. A timer, which no setting of the clock touches. */
   let endReset: (() => void) | undefined;
   let isResetCertain = false;
@@ -75,12 +81,14 @@ export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSign
       mode,
       signal: AbortSignal.any([signal, turn.signal]),
     });
+    const isBehind = mode === "stale" && (answer.index < knownIndex || (isRecalled && !answer.isLeaderKnown));
     judgeIndex(answer.index, mode);
     const seen: Observation = {
       members: answer.body === undefined ? (lastGood?.members ?? new Set()) : new Set(options.membersOf(answer.body)),
       isLeaderKnown: answer.isLeaderKnown,
       isFiltered: answer.isFiltered,
       isAnonymousUnderDeny: token === undefined && answer.defaultPolicy === "deny",
+      isBehind,
       isReset: endReset !== undefined,
       isConfirmed: mode === "consistent",
     };
@@ -89,6 +97,7 @@ export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSign
 
   /** A lower index is one of data that began anew, or of a server that lags behind: where the leader's is not lower, it was the latter. */
   function judgeIndex(next: bigint, mode: ConsulQuery["mode"]): void {
+    if (mode === "consistent" || next > knownIndex) knownIndex = next;
     if (next < highestIndex) {
       if (mode === "consistent") isResetCertain = true;
       if (endReset === undefined) options.onReset?.();
@@ -122,6 +131,7 @@ export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSign
     // An answer that came back early with a lower index is one of a reset server: ask from the beginning.
     index = answer.index < index ? 0n : answer.index;
     lastGood = seen;
+    isRecalled = false;
     attempt = 0;
     options.onFailure(undefined);
     activity.answered(clock.now());

@@ -122,8 +122,8 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
           plan();
         },
         onConfirmed() {
-          following.confirmedAt = clock.now();
-          activity.answered(following.confirmedAt);
+          following.confirmedAt = clock.elapsed();
+          activity.answered(clock.now());
         },
         onFailure(failure) {
           activity.failed(failure);
@@ -213,7 +213,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
         name,
         kind: "kubernetes",
         synced: isPublished,
-        ...(isPublished && confirmed.length > 0 ? { ageMs: Math.max(0, clock.now() - Math.min(...confirmed)) } : {}),
+        ...(isPublished && confirmed.length > 0 ? { ageMs: clock.elapsed() - Math.min(...confirmed) } : {}),
         ...(lastError === undefined ? {} : { lastError }),
         services: content.length,
         workloads: content.reduce((sum, [, { backends }]) => sum + (backends.kind === "explicit" ? backends.workloads.length : 0), 0),

@@ -28,6 +28,7 @@ function manualClock(): Clock & { fire(): Promise<void>; delays: number[] } {
   return {
     delays,
     now: () => 0,
+    elapsed: () => 0,
     after(delayMs, callback) {
       delays.push(delayMs);
       next = callback;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 
 import type { HeldCertificate } from "../../../agent/certificate.ts";
-import { keepRenewed, renewalState, renewalTimeMs } from "../../../agent/renewal.ts";
+import { findWrongTimes, keepRenewed, renewalState, renewalTimeMs } from "../../../agent/renewal.ts";
 import { silentLogger } from "../../../base/logger.ts";
 import { SecretBytes } from "../../../base/secret-bytes.ts";
 
@@ -18,6 +18,7 @@ function testClock(start: number) {
   let elapsed = 0;
   return {
     now: () => now,
+    elapsed: () => elapsed,
     after(delayMs: number, callback: () => void) {
       const key = Symbol("timer");
       timers.set(key, { at: elapsed + delayMs, callback });
@@ -95,6 +96,36 @@ describe("renewal of certificates", () => {
     const before = attempts;
     await clock.pass(20 * HOUR);
     assert.equal(attempts, before);
+  });
+
+  it("asks again for a certificate that does not hold yet, as one whose clock was ahead signs it, and says so", async () => {
+    const clock = testClock(0);
+    let aheadMs = 5 * HOUR;
+    const sign = (): HeldCertificate => certificate(clock.now() + aheadMs, clock.now() + aheadMs + 10 * HOUR);
+    let current = sign();
+    const loud: string[] = [];
+    const renewal = keepRenewed({
+      what: "it",
+      current: () => current,
+      renew: async () => void (current = sign()),
+      clock,
+      logger: { ...silentLogger, error: (_facts: unknown, message?: string) => void loud.push(message ?? "") },
+      random: () => 0,
+    });
+    await clock.pass(60_000);
+    assert.match(loud.join(), /^it is not valid yet: [^,]*clock[^,]*, or that of the control plane was ahead$/);
+    aheadMs = 0;
+    await clock.pass(120_000);
+    assert.equal(renewalState(current, clock.now()), "fresh");
+    await renewal.close();
+  });
+
+  it("keeps one that holds from one that does not, and takes what there is where neither does", () => {
+    const held = certificate(0, 10 * HOUR);
+    assert.equal(findWrongTimes(certificate(HOUR, 11 * HOUR), held, 2 * HOUR), undefined);
+    assert.match(findWrongTimes(certificate(3 * HOUR, 13 * HOUR), held, 2 * HOUR) ?? "", /^it holds from 1970-01-01T03:00:00.000Z until .* clock of the control plane/);
+    assert.match(findWrongTimes(certificate(-9 * HOUR, HOUR), held, 2 * HOUR) ?? "", /^it holds from/);
+    for (const before of [undefined, certificate(-9 * HOUR, HOUR)]) assert.equal(findWrongTimes(certificate(3 * HOUR, 13 * HOUR), before, 2 * HOUR), undefined);
   });
 
   it("complains loudly once the budget is half gone, and not all the time", async () => {

@@ -31,7 +31,7 @@ function createModel(view: ResourceView) {
   const held = new Map(TYPES.map((type) => [type, new Map<string, { version: string; content: string }>()]));
   let session: DeltaSession;
   const connect = (): void => {
-    session = createDeltaSession({ view, clock: { now: () => 0, after: () => () => undefined }, onReady: () => undefined, maxResponseBytes: 60 });
+    session = createDeltaSession({ view, clock: { now: () => 0, elapsed: () => 0, after: () => () => undefined }, onReady: () => undefined, maxResponseBytes: 60 });
     for (const type of TYPES) {
       const initialResourceVersions = Object.fromEntries([...(held.get(type) ?? [])].map(([name, { version }]) => [name, version]));
       session.receive(request(type, { resourceNamesSubscribe: type === clusterLoadAssignment ? NAMES : ["*"], initialResourceVersions }));

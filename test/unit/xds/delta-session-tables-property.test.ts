@@ -49,7 +49,7 @@ function createAgentModel(view: ResourceSet) {
   const connect = (): void => {
     session?.close();
     unanswered = [];
-    session = createDeltaSession({ view, clock: { now: () => 0, after: () => () => undefined }, marksCompleteness: true, maxResponseBytes: 60, onReady: () => undefined });
+    session = createDeltaSession({ view, clock: { now: () => 0, elapsed: () => 0, after: () => () => undefined }, marksCompleteness: true, maxResponseBytes: 60, onReady: () => undefined });
     for (const type of TYPES) session.receive(request(type, { resourceNamesSubscribe: ["*"], initialResourceVersions: Object.fromEntries(held.get(type) ?? []) }));
   };
   const take = (): boolean => {

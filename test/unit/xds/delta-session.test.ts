@@ -33,7 +33,7 @@ describe("delta session", () => {
   const start = (options: Partial<DeltaSessionOptions> = {}): void => {
     session = createDeltaSession({
       view: set,
-      clock: { now: () => now, after: () => () => undefined },
+      clock: { now: () => now, elapsed: () => now, after: () => () => undefined },
       onReady: () => undefined,
       onNack: ({ resources, isFinal }) => nacks.push(`${isFinal ? "final " : ""}${resources.map(({ name }) => name).join(" ")}`),
       ...options,

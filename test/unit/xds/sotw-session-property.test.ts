@@ -45,7 +45,7 @@ function createModel(view: ResourceView, nameOf: ReadonlyMap<string, string>) {
   const connect = (): void => {
     nonces = new Map();
     underWay = [];
-    session = createSotwSession({ view, clock: { now: () => 0, after: () => () => undefined }, onReady: () => undefined });
+    session = createSotwSession({ view, clock: { now: () => 0, elapsed: () => 0, after: () => () => undefined }, onReady: () => undefined });
     for (const type of TYPES) send(type);
   };
   const apply = ({ typeUrl, resources }: DiscoveryResponse): boolean => {

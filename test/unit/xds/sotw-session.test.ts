@@ -27,7 +27,7 @@ describe("state-of-the-world session", () => {
     asked = new Map();
     session = createSotwSession({
       view: set,
-      clock: { now: () => 0, after: () => () => undefined },
+      clock: { now: () => 0, elapsed: () => 0, after: () => () => undefined },
       onReady: () => undefined,
       onNack: ({ message, resources }) => nacks.push(`${message}: ${resources.map(({ name }) => name).join(" ")}`),
       ...options,

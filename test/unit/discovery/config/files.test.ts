@@ -65,7 +65,9 @@ describe("configuration files that are being written", () => {
     await files.rescan();
     clock.advance(SETTLE_MS - 1);
     await files.rescan();
-    assert.deepEqual([inForce(), addressOfA()], ["abc", "192.0.2.1"]);
+    clock.step(3_600_000);
+    await files.rescan();
+    assert.deepEqual([inForce(), addressOfA()], ["abc", "192.0.2.1"], "a clock that was set is no time that passed");
     await write(entry("a", "192.0.2.8"), entry("b"));
     await files.rescan();
     clock.advance(SETTLE_MS - 1);

@@ -253,6 +253,7 @@ function createSlices(manual: Clock): { readonly clock: Clock; runOne(): boolean
   return {
     clock: {
       now: () => manual.now() + (looks += SLICE_MS),
+      elapsed: () => manual.elapsed(),
       after(delayMs, callback) {
         if (delayMs > 0) return manual.after(delayMs, callback);
         waiting.add(callback);

@@ -124,7 +124,7 @@ describe("a cluster as a source of configuration", () => {
 
   it("does not believe that a kind is gone because it was away before and after the cluster itself", async () => {
     let passedMs = 0;
-    const clock: Clock = { now: () => systemClock.now() + passedMs, after: (delayMs, callback) => systemClock.after(delayMs, callback) };
+    const clock: Clock = { ...systemClock, elapsed: () => systemClock.elapsed() + passedMs };
     kubernetes.put(rule("a"));
     const { config, source } = await open({ clock, pacing: { resetHoldMs: 60_000 } });
     await has(config, "DestinationRule/east-shop/a");

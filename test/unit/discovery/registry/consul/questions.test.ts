@@ -191,6 +191,28 @@ describe("questions to consul", () => {
     }
   });
 
+  it("asks the next agent when one knows no leader, and stays where none does", async () => {
+    consul.put(...web(2));
+    consul.faults.isLeaderless = true;
+    const other = await new FakeConsul().listen();
+    try {
+      other.put(...web(2));
+      other.put({ id: "db", service: "db", port: 5_432 });
+      start({ otherAddresses: [other.address] });
+      await settled("the other agent's content", () => size("db") === 1 && failure() === undefined);
+      other.faults.isLeaderless = true;
+      other.wake();
+      await failed("MESH_REGISTRY_UNAVAILABLE");
+      const asked = consul.questions.length;
+      other.put({ id: "web-9", service: "web", port: 80 });
+      await settled("growth", () => size() === 3);
+      assert.equal(consul.questions.length, asked, "the first is not asked again at once");
+    } finally {
+      await registry.close();
+      await other.close();
+    }
+  });
+
   it("names partition and namespace, and asks for the agent's cache, but not of a leader", async () => {
     consul.put(...web(4));
     start({ partition: "p1", consulNamespace: "n1", usesAgentCache: true, datacenter: "dc2" });

@@ -7,6 +7,7 @@ import { createConsulRegistry } from "../../../../../discovery/registry/consul/r
 import type { ConsulRegistryOptions } from "../../../../../discovery/registry/consul/registry.ts";
 import { keepLastGood } from "../../../../../discovery/registry/last-good.ts";
 import type { Registry } from "../../../../../discovery/registry/registry.ts";
+import type { KeyValueStore } from "../../../../../store/key-value.ts";
 import { createMemoryStore } from "../../../../../store/memory.ts";
 import { FakeConsul } from "../../../../fakes/consul-server.ts";
 import type { FakeInstance } from "../../../../fakes/consul-server.ts";
@@ -18,6 +19,11 @@ describe("consul registry", () => {
   let folder: string;
 
   function start(changes: Partial<ConsulRegistryOptions> = {}): Registry {
+    open(changes).start();
+    return registry;
+  }
+
+  function open(changes: Partial<ConsulRegistryOptions>): Registry {
     registry = createConsulRegistry({
       name: "consul",
       namespace: "consul",
@@ -27,7 +33,6 @@ describe("consul registry", () => {
       pacing: { waitMs: 2_000, intervalMs: 5, resetHoldMs: 300, backoff: { baseMs: 20, maxMs: 50 } },
       ...changes,
     });
-    registry.start();
     return registry;
   }
 
@@ -155,6 +160,21 @@ describe("consul registry", () => {
     await settled("news", () => healths() === "healthy,healthy");
   });
 
+  it("is neither older nor younger because somebody set the clock", async () => {
+    let stepMs = 0;
+    consul.put(...web(1));
+    start({ clock: { ...systemClock, now: () => systemClock.now() + stepMs } });
+    await settled("the first content", () => registry.status().synced);
+    stepMs = 3 * 3_600_000;
+    assert.ok((registry.status().ageMs ?? Infinity) < 60_000);
+    consul.faults.isCut = true;
+    consul.drop();
+    await failed("MESH_REGISTRY_UNREACHABLE");
+    stepMs = -3 * 3_600_000;
+    const { ageMs: before = 0 } = registry.status();
+    await settled("its age to grow", () => (registry.status().ageMs ?? 0) > before);
+  });
+
   it("takes the loss of 40 of 100 without a question more, and of 60 after one to the leader", async () => {
     const many = (count: number): FakeInstance[] => Array.from({ length: count }, (_, at) => ({ id: `m-${at}`, service: "m", port: 80 }));
     consul.put(...many(100));
@@ -239,24 +259,64 @@ describe("consul registry", () => {
     await settled("all of it, without the note", () => size("db") === 1 && !/may not read everything/.test(registry.status().notes.join()));
   });
 
+  async function startLasting(store: KeyValueStore): Promise<void> {
+    const lasting = keepLastGood((onSynced, recalled) => open({ onSynced, recalled }), { kind: "consul", store, clock: systemClock, admission: { scope: "", admit: (_id, service) => service } });
+    registry = lasting;
+    await lasting.load();
+    lasting.start();
+  }
+
+  const health = (service = "web"): string | undefined => {
+    const backends = registry.services.get(service)?.backends;
+    return backends?.kind === "explicit" ? backends.workloads[0]?.health : undefined;
+  };
+
+  for (const [what, faults] of [["does", {}], ["does not", { isLeaderless: true, isWithoutQuorum: true }]] as const) {
+    it(`goes back to nothing that a server says that lags and ${what} know a leader`, async () => {
+      consul.put(...web(3), { id: "old", service: "old", port: 1 });
+      const past = consul.state();
+      start();
+      await settled("the first content", () => registry.status().synced);
+      consul.remove("old", "web-2");
+      consul.setChecks("web-0", [{ CheckID: "c", Name: "c", Status: "critical", Output: "" }]);
+      consul.put({ id: "new", service: "new", port: 1 });
+      await settled("the content after", () => size("new") === 1 && size() === 2 && health() === "unhealthy");
+      const changes: string[] = [];
+      registry.services.subscribe((all) => changes.push(...all.map(({ key }) => key)));
+      Object.assign(consul.faults, faults, { past });
+      const { failures: before = {} } = registry.status().counters ?? {};
+      consul.drop();
+      const count = (all: Readonly<Record<string, number>>): number => all["MESH_REGISTRY_UNAVAILABLE"] ?? 0;
+      if (what === "does") await settled("questions to the leader", () => consul.questions.filter(({ path, query }) => path.endsWith("/web") && query.has("consistent")).length > 1);
+      else await settled("the refusals", () => failure() === "MESH_REGISTRY_UNAVAILABLE" && count(registry.status().counters?.failures ?? {}) > count(before) + 9);
+      assert.deepEqual([changes, size("old"), size("new"), size(), health()], [[], -1, 1, 2, "unhealthy"]);
+      for (const fault of ["isLeaderless", "isWithoutQuorum", "past"] as const) delete consul.faults[fault];
+      consul.put({ id: "web-9", service: "web", port: 80 });
+      await settled("what is new", () => size() === 3 && failure() === undefined);
+    });
+  }
+
+  it("begins with what it had, where the first that it asks lags and knows no leader", async () => {
+    const store = createMemoryStore();
+    consul.put(...web(1));
+    const past = consul.state();
+    consul.put(...web(3), { id: "db", service: "db", port: 1 });
+    await startLasting(store);
+    await settled("the content", () => size() === 3 && size("db") === 1);
+    await registry.close();
+    Object.assign(consul.faults, { past, isLeaderless: true, isWithoutQuorum: true });
+    await startLasting(store);
+    await failed("MESH_REGISTRY_UNAVAILABLE");
+    await settled("more attempts", () => (registry.status().counters?.failures["MESH_REGISTRY_UNAVAILABLE"] ?? 0) > 3);
+    assert.deepEqual([size(), size("db"), health(), registry.status().synced], [3, 1, "unknown", true]);
+    for (const fault of ["isLeaderless", "isWithoutQuorum", "past"] as const) delete consul.faults[fault];
+    await settled("news", () => health() === "healthy" && failure() === undefined);
+    assert.deepEqual([size(), size("db")], [3, 1]);
+  });
+
   it("keeps over a new start what may not be read then, until it is read or gone", async () => {
     const store = createMemoryStore();
-    const restart = async (): Promise<void> => {
-      const lasting = keepLastGood(
-        (onSynced, recalled) => {
-          start({ onSynced, recalled });
-          return registry;
-        },
-        { kind: "consul", store, clock: systemClock, admission: { scope: "", admit: (_id, service) => service } },
-      );
-      registry = lasting;
-      await lasting.load();
-      lasting.start();
-    };
-    const health = (service = "web"): string | undefined => {
-      const backends = registry.services.get(service)?.backends;
-      return backends?.kind === "explicit" ? backends.workloads[0]?.health : undefined;
-    };
+    const restart = (): Promise<void> => startLasting(store);
     consul.put(...web(2), { id: "db", service: "db", port: 1 });
     await restart();
     await settled("the content", () => health() === "healthy" && health("db") === "healthy");

@@ -128,10 +128,9 @@ describe("schedule of questions", () => {
 
   it("is not stopped by a clock that was set back", async () => {
     const clock = createManualClock();
-    let offset = 0;
-    const schedule = new Schedule(() => 1 + RESERVED, { now: () => clock.now() + offset, after: (delayMs, callback) => clock.after(delayMs, callback) }, PACING);
+    const schedule = new Schedule(() => 1 + RESERVED, clock, PACING);
     const places = [schedule.join(), schedule.join()];
-    offset = -3_600_000;
+    clock.step(-3_600_000);
     schedule.stir();
     let isGranted = false;
     void schedule.turn(places[0] as Place, false, forever).then(() => (isGranted = true));

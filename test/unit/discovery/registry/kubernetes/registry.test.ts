@@ -228,7 +228,7 @@ describe("the kubernetes registry", () => {
     kubernetes.faults.status = 429;
     kubernetes.faults.retryAfterSeconds = 3;
     const delays: number[] = [];
-    const registry = open({ clock: { now: () => systemClock.now(), after: (delayMs, callback) => {
+    const registry = open({ clock: { ...systemClock, after: (delayMs, callback) => {
       delays.push(delayMs);
       return systemClock.after(Math.min(delayMs, 200), callback);
     } } });
@@ -259,7 +259,7 @@ describe("the kubernetes registry", () => {
     const { users: _users, ...config } = JSON.parse(kubernetes.kubeconfig()) as Record<string, unknown>;
     await writeFile(kubeconfig, JSON.stringify({ ...config, users: [{ name: "reader", user: { exec: { apiVersion: "client.authentication.k8s.io/v1", command: plugin } } }] }));
     let failures = 0;
-    const registry = open({ clock: { now: () => systemClock.now(), after: (delayMs, callback) => {
+    const registry = open({ clock: { ...systemClock, after: (delayMs, callback) => {
       if (delayMs === 30_000) failures += 1;
       return systemClock.after(Math.min(delayMs, 20), callback);
     } } });

@@ -50,7 +50,7 @@ describe("hosts in consul", () => {
     ];
     config.apply(written.map((one) => [resourceKey(one), one]));
     const publishing: Clock = {
-      now: () => systemClock.now(),
+      ...systemClock,
       after(delayMs, callback) {
         if (delayMs !== HOLD_MS) return systemClock.after(delayMs, callback);
         endHold = callback;

@@ -28,7 +28,7 @@ describe("publishing in consul", () => {
   let endHold: () => void;
 
   const clock: Clock = {
-    now: () => systemClock.now(),
+    ...systemClock,
     after(delayMs, callback) {
       if (delayMs !== HOLD_MS) return systemClock.after(delayMs, callback);
       endHold = callback;
