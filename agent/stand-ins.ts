@@ -27,11 +27,17 @@ export interface StandIns {
   rejections(): readonly EnvoyRejection[];
   /** A stream of an Envoy of this build opens. Another one than before has not refused anything yet. */
   opened(build: string): void;
+  /** No Envoy is there to be told anything. */
+  closed(): void;
+  /** Envoy has this now, or came with it. What it has and the agent has not has nothing to stand in for it: that would be older. */
   acknowledged(ack: Ack): void;
   refused(nack: Nack): void;
   /** Envoy serves and has answered to everything: it has what it did not refuse. */
   settled(envoy: readonly SubscriptionStatus[]): void;
 }
+
+/** What changes faster than Envoy answers: what it takes of the versions before these is not known. */
+const MAX_UNANSWERED = 4;
 
 /**
  * @param resources the control plane's, which change when they will. Call this before anything else watches them
@@ -42,8 +48,21 @@ export function createStandIns(resources: ResourceSet, types: readonly string[],
   const inForce = unionOf([set, resources]);
   const refused = new Map<string, EnvoyRejection>();
   let accepted = new Map(stored.map((resource) => [keyOf(resource), resource]));
+  /** What was in force of each since Envoy answered, the oldest first: it may have taken what was replaced before it said so. */
+  const unanswered = new Map<string, Resource[]>();
   let knownBuild: string | undefined;
+  let isTold = false;
 
+  const take = (key: string, version: string, current: Resource | undefined): void => {
+    const versions = unanswered.get(key) ?? [];
+    const at = versions.findIndex((resource) => resource.version === version);
+    const taken = [versions[at], current, accepted.get(key)].find((resource) => resource?.version === version);
+    if (taken === undefined) accepted.delete(key);
+    else accepted.set(key, taken);
+    const later = versions.slice(at + 1);
+    if (later.length === 0) unanswered.delete(key);
+    else unanswered.set(key, later);
+  };
   const refresh = (): void => {
     for (const [key, { typeUrl, name, version }] of refused) if (resources.get(typeUrl, name)?.version !== version) refused.delete(key);
     const standing = [...refused].flatMap(([key, { version }]) => {
@@ -61,25 +80,39 @@ export function createStandIns(resources: ResourceSet, types: readonly string[],
   resources.watch(() => {
     if (refused.size > 0) refresh();
   });
+  inForce.watch((changes) => {
+    if (!isTold) return;
+    for (const [typeUrl, names] of changes) {
+      for (const name of names) {
+        const resource = inForce.get(typeUrl, name);
+        if (resource === undefined) continue;
+        const key = keyOf(resource);
+        unanswered.set(key, [...(unanswered.get(key) ?? []), resource].slice(-MAX_UNANSWERED));
+      }
+    }
+  });
 
   return {
     inForce,
     accepted: () => accepted,
     rejections: () => [...refused.values()],
     opened(build) {
+      isTold = true;
       const isOther = knownBuild !== undefined && knownBuild !== build;
       knownBuild = build;
       if (!isOther || refused.size === 0) return;
       refused.clear();
       refresh();
     },
+    closed() {
+      isTold = false;
+      unanswered.clear();
+    },
     acknowledged({ typeUrl, resources: taken }) {
       let isMended = false;
       for (const { name, version } of taken) {
         const key = keyOf({ typeUrl, name });
-        const resource = inForce.get(typeUrl, name);
-        if (resource === undefined) accepted.delete(key);
-        else if (resource.version === ownVersion(version)) accepted.set(key, resource);
+        take(key, ownVersion(version), inForce.get(typeUrl, name));
         if (refused.get(key)?.version === ownVersion(version)) isMended = refused.delete(key) || isMended;
       }
       if (isMended) refresh();
@@ -94,6 +127,7 @@ export function createStandIns(resources: ResourceSet, types: readonly string[],
     },
     settled(envoy) {
       accepted = acceptedResources(types.flatMap((type) => [...inForce.list(type)]), accepted, envoy);
+      unanswered.clear();
     },
   };
 }

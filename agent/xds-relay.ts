@@ -143,25 +143,34 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   };
   const gate = Promise.withResolvers<void>();
   if (stored !== undefined) tasks.defer(clock.after(FRESHER_WITHIN_MS, gate.resolve));
+  /** Streams of Envoys, the newest last. */
+  const open = new Set<number>();
   const server = createDeltaServer({
     clock,
-    onOpen: async (_peer, node) => {
-      standIns.opened(buildOf(node));
+    onOpen: async (_peer, node, { id }) => {
       await gate.promise;
       await options.beforeServing();
+      open.add(id);
+      standIns.opened(buildOf(node));
+      // Where one of another release starts while the one before serves, each is told what the newer one takes; the other keeps what it has.
+      const isNewest = (): boolean => [...open].at(-1) === id;
       return {
-      // The host's own secrets win over anything of their name from elsewhere.
-      sets: [secrets, instead, inForce],
-      onNack: (nack) => {
-        const { typeUrl, message, resources: refused, isFinal } = nack;
-        standIns.refused(nack);
-        logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`);
-        lookAtRejections();
-      },
-      onAck: (ack) => {
-        standIns.acknowledged(ack);
-        lookAtRejections();
-      },
+        // The host's own secrets win over anything of their name from elsewhere.
+        sets: [secrets, instead, inForce],
+        onNack: (nack) => {
+          const { typeUrl, message, resources: refused, isFinal } = nack;
+          if (isNewest()) standIns.refused(nack);
+          logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`);
+          lookAtRejections();
+        },
+        onAck: (ack) => {
+          if (isNewest()) standIns.acknowledged(ack);
+          lookAtRejections();
+        },
+        onClose() {
+          open.delete(id);
+          if (open.size === 0) standIns.closed();
+        },
       };
     },
   });

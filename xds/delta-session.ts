@@ -137,6 +137,8 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     subscriptions.set(typeUrl, subscription);
     inPushOrder = [...subscriptions.values()].toSorted((a, b) => pushRank(a.typeUrl) - pushRank(b.typeUrl));
     const held = request.initialResourceVersions;
+    const carried = Object.entries(held).map(([name, version]) => ({ name, version }));
+    if (carried.length > 0) options.onAck?.({ typeUrl, resources: carried });
     if (typeUrl === TYPE_URLS.virtualHost) {
       // Envoy's first request for virtual hosts names nothing and means "as they come", never "all there are".
       carriedVirtualHosts = new Map(Object.entries(held));

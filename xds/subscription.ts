@@ -41,10 +41,10 @@ export interface Subscription {
   lastNack: Nack | undefined;
 }
 
-/** What the other side acknowledged. */
+/** What the other side acknowledged, or came with. */
 export interface Ack {
   readonly typeUrl: string;
-  /** What was in the response; an empty version is a removal. */
+  /** What was in the response, or is in its first request; an empty version is a removal. */
   readonly resources: readonly { readonly name: string; readonly version: string }[];
 }
 

@@ -90,16 +90,25 @@ describe("what stands in for what Envoy refuses", () => {
     assert.deepEqual([inForce(TYPE_URLS.cluster), standIns.rejections()], [["c@2"], []]);
   });
 
-  it("minds nothing that is said of what was replaced meanwhile", () => {
-    const [first, second, third] = ["1", "2", "3"].map((content) => of(TYPE_URLS.cluster, "c", content)) as [Resource, Resource, Resource];
-    put(first);
+  it("minds no refusal of what was replaced meanwhile, but that it was taken", () => {
+    const [first, second, third, fourth] = ["1", "2", "3", "4"].map((content) => of(TYPE_URLS.cluster, "c", content)) as [Resource, Resource, Resource, Resource];
+    standIns.opened("1.40.0");
+    for (const one of [first, second, third]) put(one);
     ack(first);
-    put(second);
-    put(third);
     nack(second);
     assert.deepEqual([inForce(TYPE_URLS.cluster), standIns.rejections()], [["c@3"], []]);
-    ack(second);
-    nack(third);
-    assert.deepEqual(inForce(TYPE_URLS.cluster), ["c@1"]);
+    put(fourth);
+    ack(third);
+    nack(fourth);
+    assert.deepEqual(inForce(TYPE_URLS.cluster), ["c@3"]);
+  });
+
+  it("is nothing where it took what the agent has not any more", () => {
+    put(of(TYPE_URLS.cluster, "c", "1"));
+    ack(of(TYPE_URLS.cluster, "c", "1"));
+    ack(of(TYPE_URLS.cluster, "c", "of an earlier agent"));
+    put(of(TYPE_URLS.cluster, "c", "3"));
+    nack(of(TYPE_URLS.cluster, "c", "3"));
+    assert.deepEqual([inForce(TYPE_URLS.cluster), [...standIns.accepted()]], [["c@3"], []]);
   });
 });
