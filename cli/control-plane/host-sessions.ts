@@ -57,7 +57,9 @@ interface LiveStream {
   readonly peer: Peer;
   readonly end: (reason: Error) => void;
   answeredAtMs: number;
+  /** While it is asked. */
   asking: Promise<boolean> | undefined;
+  hear: (() => void) | undefined;
 }
 
 export function createHostSessions({ clock, logger, onRefused }: HostSessionsOptions): HostSessions {
@@ -70,20 +72,21 @@ export function createHostSessions({ clock, logger, onRefused }: HostSessionsOpt
     const streams = live.get(hostId);
     if (streams?.delete(stream) === true && streams.size === 0) live.delete(hostId);
   };
-  const answers = (stream: LiveStream): Promise<boolean> => {
-    if (clock.now() - stream.answeredAtMs < ANSWER_COUNTS_MS) return Promise.resolve(true);
+  const ask = async (stream: LiveStream): Promise<boolean> => {
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    stream.asking ??= promise;
-    if (stream.asking !== promise) return stream.asking;
-    const settle = (isAlive: boolean): void => {
-      cancel();
-      stream.asking = undefined;
-      if (isAlive) stream.answeredAtMs = clock.now();
-      resolve(isAlive);
-    };
-    const cancel = clock.after(ANSWER_WITHIN_MS, () => settle(false));
-    void stream.peer.ping().then(settle);
-    return promise;
+    stream.hear = () => resolve(true);
+    const cancel = clock.after(ANSWER_WITHIN_MS, () => resolve(false));
+    void stream.peer.ping().then(resolve);
+    const isAlive = await promise;
+    cancel();
+    stream.asking = undefined;
+    if (isAlive) stream.answeredAtMs = clock.now();
+    return isAlive;
+  };
+  const answers = (stream: LiveStream): Promise<boolean> => (clock.now() - stream.answeredAtMs < ANSWER_COUNTS_MS ? Promise.resolve(true) : (stream.asking ??= ask(stream)));
+  /** Any call of an agent is an answer of it: its connection may be lost, and it comes on another one. */
+  const hear = ({ hostId, session }: SessionCaller): void => {
+    for (const stream of live.get(hostId) ?? []) if (stream.session === session) stream.hear?.();
   };
   const refuse = (caller: SessionCaller, by: LiveStream): CodedError => {
     const { hostId, session, peer } = caller;
@@ -101,13 +104,16 @@ export function createHostSessions({ clock, logger, onRefused }: HostSessionsOpt
   };
   const judge = async (caller: SessionCaller): Promise<void> => {
     const { hostId, session } = caller;
-    const others = [...(live.get(hostId) ?? [])].filter((stream) => stream.session !== session);
-    const answered = await Promise.all(others.map(answers));
-    const first = others.find((stream, index) => answered[index] === true && live.get(hostId)?.has(stream) === true);
-    if (first !== undefined) throw refuse(caller, first);
-    for (const stream of others) {
-      remove(hostId, stream);
-      stream.end(new GrpcError("UNAVAILABLE", "this agent did not answer, and another one of its host came"));
+    const others = (): LiveStream[] => [...(live.get(hostId) ?? [])].filter((stream) => stream.session !== session);
+    // More than once where one opens meanwhile.
+    for (let asked = others(); asked.length > 0; asked = others()) {
+      const answered = await Promise.all(asked.map(answers));
+      const first = asked.find((stream, index) => answered[index] === true && live.get(hostId)?.has(stream) === true);
+      if (first !== undefined) throw refuse(caller, first);
+      for (const stream of asked) {
+        remove(hostId, stream);
+        stream.end(new GrpcError("UNAVAILABLE", "this agent did not answer, and another one of its host came"));
+      }
     }
     const known = refused.get(hostId);
     if (known?.delete(session) === true) logger.info({ hostId, peer: caller.peer.remoteAddress }, "an agent that was quarantined is let in: the one before is gone");
@@ -125,10 +131,14 @@ export function createHostSessions({ clock, logger, onRefused }: HostSessionsOpt
     }
   };
   return {
-    check: judge,
+    async check(caller) {
+      hear(caller);
+      await judge(caller);
+    },
     async open(caller, end) {
+      hear(caller);
       const { hostId, session, peer } = caller;
-      const stream: LiveStream = { session, peer, end, answeredAtMs: Number.NEGATIVE_INFINITY, asking: undefined };
+      const stream: LiveStream = { session, peer, end, answeredAtMs: Number.NEGATIVE_INFINITY, asking: undefined, hear: undefined };
       await inTurn(hostId, async () => {
         await judge(caller);
         const streams = live.get(hostId) ?? new Set();

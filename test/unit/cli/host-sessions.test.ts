@@ -92,6 +92,36 @@ describe("sessions of one host", () => {
     await back;
   });
 
+  it("keep the newer out where the older comes on another connection meanwhile", async () => {
+    const lost = agent("a", 1);
+    const leave = await open(lost);
+    const coming = assert.rejects(sessions.check(agent("b", 2)), { code: "MESH_HOST_TWICE", message: /live at 192\.0\.2\.3/u });
+    await tick();
+    leave();
+    const again = agent("a", 3);
+    await open(again);
+    lost.pings.at(-1)?.resolve(false);
+    await tick();
+    again.pings.at(-1)?.resolve(true);
+    await coming;
+  });
+
+  it("take a call of the older for its answer, on whatever connection it comes", async () => {
+    for (const call of [open, (caller: SessionCaller) => sessions.check(caller)]) {
+      const leave = await open(agent("a", 1));
+      const coming = assert.rejects(open(agent("b", 2)), { code: "MESH_HOST_TWICE" });
+      await tick();
+      const again = call(agent("a", 3));
+      await tick();
+      clock.advance(5_000);
+      await coming;
+      const leaveAgain = await again;
+      assert.deepEqual(ended, []);
+      leave();
+      leaveAgain?.();
+    }
+  });
+
   it("let in one of two that come at the same time", async () => {
     const [a, b] = [agent("a", 1), agent("b", 2)];
     const [first, second] = [open(a), open(b)];
