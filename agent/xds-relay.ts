@@ -82,6 +82,9 @@ export interface XdsRelay extends Closable {
  */
 const FRESHER_WITHIN_MS = 3_000;
 
+/** An Envoy is near, and takes the good part of a refused response: what is counted as refused without need would be put back to what it was. */
+const MAX_RETRY_BATCHES = 1_024;
+
 /** Every Envoy asks for these, and then for what they refer to. */
 const ASKED_FIRST = [TYPE_URLS.cluster, TYPE_URLS.listener];
 
@@ -147,6 +150,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   const open = new Set<number>();
   const server = createDeltaServer({
     clock,
+    maxRetryBatches: MAX_RETRY_BATCHES,
     onOpen: async (_peer, node, { id }) => {
       await gate.promise;
       await options.beforeServing();
@@ -160,7 +164,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
         onNack: (nack) => {
           const { typeUrl, message, resources: refused, isFinal } = nack;
           if (isNewest()) standIns.refused(nack);
-          logger.error({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10), isFinal }, `envoy refuses its configuration: ${message}`);
+          logger[isFinal ? "error" : "debug"]({ typeUrl, resources: refused.map(({ name }) => name).slice(0, 10) }, `envoy refuses its configuration: ${message}`);
           lookAtRejections();
         },
         onAck: (ack) => {
@@ -193,9 +197,10 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   };
   const rejections = (): readonly EnvoyRejection[] => {
     const known = standIns.rejections();
+    const names = new Set(known.map(({ typeUrl, name }) => `${typeUrl} ${name}`));
     // What the agent made itself has nothing to stand in for it.
     const others = (envoy()?.types ?? []).flatMap(({ typeUrl, rejected }) => rejected.map((one) => ({ typeUrl, ...one })));
-    return [...known, ...others.filter((one) => !known.some(({ typeUrl, name }) => typeUrl === one.typeUrl && name === one.name))];
+    return [...known, ...others.filter(({ typeUrl, name }) => !names.has(`${typeUrl} ${name}`))];
   };
   const isEnvoyInSync = (): boolean => {
     const stream = envoy();

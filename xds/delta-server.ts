@@ -23,6 +23,7 @@ export interface OpenedDeltaStream extends OpenedStream {
 export interface DeltaServerOptions extends StreamServerOptions<OpenedDeltaStream> {
   readonly maxResponseBytes?: number;
   readonly gateTimeoutMs?: number;
+  readonly maxRetryBatches?: number;
 }
 
 /** Serves delta xDS. Its handler is for `DELTA_ADS_PATH`, and for the path of a single type's delta service as well. */

@@ -26,18 +26,19 @@ export interface DeltaSessionOptions extends SessionOptions {
   readonly maxResponseBytes?: number;
   /** How long referrers wait for the ACK of what they refer to; 5 s unless told. */
   readonly gateTimeoutMs?: number;
+  /** How many parts of a refused response may be sent in search of the culprits; 64 unless told. What is left then counts as refused. */
+  readonly maxRetryBatches?: number;
 }
 
 /** Delta xDS. (https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds) */
 export type DeltaSession = XdsSession<DeltaDiscoveryRequest>;
 
 const MAX_UNACKNOWLEDGED = 16;
-const MAX_RETRY_BATCHES = 64;
 /** Transactions whose changes may wait until the stream has its turn. */
 const MAX_UNREAD = 64;
 
 export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
-  const { view, clock, onDemandTypes = [], maxResponseBytes = 1 << 20, gateTimeoutMs = 5000, maxNames = DEFAULT_MAX_NAMES, onReady } = options;
+  const { view, clock, onDemandTypes = [], maxResponseBytes = 1 << 20, gateTimeoutMs = 5000, maxRetryBatches = 64, maxNames = DEFAULT_MAX_NAMES, onReady } = options;
   const subscriptions = new Map<string, Subscription>();
   let inPushOrder: Subscription[] = [];
   const sent = new Map<string, SentResponse>();
@@ -171,7 +172,7 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     // That something does not exist is nothing to refuse: it was lost with the rest, and is said again by itself.
     const stillAbsent = names.length === 0 ? [] : absent.filter((name) => subscription.names.has(name) && view.get(subscription.typeUrl, name) === undefined);
     for (const name of stillAbsent) subscription.absent.add(name);
-    if (!response.isRetry) subscription.retriesLeft = MAX_RETRY_BATCHES;
+    if (!response.isRetry) subscription.retriesLeft = maxRetryBatches;
     const isFinal = names.length <= 1 || subscription.retriesLeft < 2;
     if (isFinal) {
       names.forEach((name, index) => {

@@ -171,4 +171,16 @@ describe("an Envoy that starts while a resource is refused (real Envoy)", functi
       assert.ok(await isServed());
     });
   }
+
+  it("keeps what is good of a response in which a hundred others are refused", async () => {
+    const make200 = (connectTimeout: (index: number) => string): Resource[] =>
+      Array.from({ length: 200 }, (_, index) => make(TYPE_URLS.cluster, ClusterSchema, `many-${index}`, { name: `many-${index}`, type: "STATIC", connectTimeout: connectTimeout(index) }));
+    put(...make200(() => "1s"));
+    await waitUntil(() => relay.isEnvoyInSync(), { what: "the first ones" });
+    put(...make200((index) => (index % 2 === 0 ? "0s" : "3s")));
+    await waitUntil(() => relay.rejections().length >= 100 && relay.isEnvoyInSync(), { what: "the refusals" });
+    const { configs } = JSON.parse(await admin("/config_dump?resource=dynamic_active_clusters")) as { configs: { cluster: { name: string; connect_timeout: string } }[] };
+    const timeouts = configs.flatMap(({ cluster: { name, connect_timeout } }) => (name.startsWith("many-") ? [connect_timeout] : []));
+    assert.deepEqual([relay.rejections().length, ["1s", "3s"].map((timeout) => timeouts.filter((one) => one === timeout).length)], [100, [100, 100]]);
+  });
 });
