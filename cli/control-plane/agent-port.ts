@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { ResourceKey } from "../../api/resource.ts";
 import type { Clock } from "../../base/clock.ts";
-import { messageOf } from "../../base/coded-error.ts";
+import { CodedError, messageOf } from "../../base/coded-error.ts";
 import type { GrpcHandler, Peer, UnaryHandler } from "../../base/grpc/call.ts";
 import { type BoundGrpcServer, serveGrpc, type ServerTls } from "../../base/grpc/server.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -86,6 +86,15 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   const identify = (peer: Peer): Promise<HostCaller> => orRefuse(authority.identify(peer));
   const authorize = async (caller: HostCaller): Promise<void> => void (await orRefuse(authority.authorize(caller)));
   const authorizePeer = async (peer: Peer): Promise<void> => authorize(await identify(peer));
+  const isOfHost = async (caller: HostCaller): Promise<boolean> => {
+    try {
+      await authority.recheck(caller);
+      return true;
+    } catch (failure) {
+      if (failure instanceof CodedError && failure.code.startsWith("MESH_HOST_")) return false;
+      throw refusalStatus(failure);
+    }
+  };
   const sessions = createHostSessions({
     clock,
     logger,
@@ -95,8 +104,9 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   const ofOneSession = (handler: UnaryHandler): UnaryHandler => ({
     ...handler,
     async handle(bytes, call) {
-      const { hostId } = await identify(call.peer);
-      await orRefuse(sessions.check({ hostId, session: sessionOf(call.metadata), peer: call.peer }));
+      const caller = await identify(call.peer);
+      // Whoever may not speak for the host at all, as under an old key, hears that of the call itself, and no agent is asked because of him.
+      if (await isOfHost(caller)) await orRefuse(sessions.check({ hostId: caller.hostId, session: sessionOf(call.metadata), peer: call.peer }));
       return handler.handle(bytes, call);
     },
   });

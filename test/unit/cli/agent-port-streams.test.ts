@@ -66,6 +66,10 @@ describe("streams of the agents' port", () => {
     certificateChain: chain.map((der) => encodePem("CERTIFICATE", der)).join(""),
     privateKey: privateKeyPem(key.privateKey),
   });
+  const inSession = (session: string, own: GrpcClient): GrpcClient => {
+    const metadata = { "ironmesh-session": session };
+    return { ...own, unary: (path, request, options) => own.unary(path, request, { ...options, metadata }), stream: (path, options) => own.stream(path, { ...options, metadata }) };
+  };
   const startStream = (own: GrpcClient, set = createResourceSet()): Agent => {
     const states: DeltaClientState[] = [];
     const options = { client: own, types: [TYPE_URLS.cluster], set, node: () => ({ id: "host" }), backoff: { baseMs: 10, maxMs: 50 } };
@@ -202,11 +206,7 @@ describe("streams of the agents' port", () => {
 
   it("serves one agent of a host alone, whatever a second one asks for, and that one when the first is gone", async () => {
     const host = await enrolHost(ca.ca, ["shop/web"]);
-    const open = (session: string): GrpcClient => {
-      const own = client(() => identityOf(host.certificate, host.key));
-      const metadata = { "ironmesh-session": session };
-      return { ...own, unary: (path, request, options) => own.unary(path, request, { ...options, metadata }), stream: (path, options) => own.stream(path, { ...options, metadata }) };
-    };
+    const open = (session: string): GrpcClient => inSession(session, client(() => identityOf(host.certificate, host.key)));
     const [first, second] = [open("a"), open("b")];
     const old = startStream(first);
     await report(first);
@@ -231,5 +231,23 @@ describe("streams of the agents' port", () => {
     await report(second);
     await assert.rejects(report(first), refusal);
     await assert.rejects(report(open("no session")), { status: "INVALID_ARGUMENT", message: /ironmesh-session/u });
+  });
+
+  it("tells whoever has an old key of a host so, and takes it for no second agent", async () => {
+    const host = await enrolHost(ca.ca, ["shop/web"]);
+    const thief = agentService(inSession("b", client(() => identityOf(host.certificate, host.key))));
+    const key = newKey();
+    const { certificateChain } = await agentService(client(() => identityOf(host.certificate, host.key))).renewHost(key.csr);
+    const own = inSession("a", client(() => identityOf({ chain: certificateChain }, key)));
+    const agent = startStream(own);
+    await report(own);
+    await waitUntil(() => isSynced(agent), { what: "the stream" });
+    const refusal = { status: "PERMISSION_DENIED", message: /^MESH_HOST_KEY_MISMATCH/u };
+    await assert.rejects(thief.signWorkload("shop/web", newKey().csr), refusal);
+    await assert.rejects(thief.renewHost(newKey().csr), refusal);
+    assert.deepEqual(port.turnedAway(host.hostId), []);
+    const { entries } = await ca.ca.journal(100);
+    const refused = entries.filter(({ type }) => type === "certificate-refused" || type === "caller-refused");
+    assert.deepEqual(refused.map(({ type, facts }) => [type, facts["code"]]), [0, 1].map(() => ["certificate-refused", "MESH_HOST_KEY_MISMATCH"]));
   });
 });
