@@ -53,6 +53,11 @@ export function createStandIns(resources: ResourceSet, types: readonly string[],
   let knownBuild: string | undefined;
   let isTold = false;
 
+  const remember = (resource: Resource): void => {
+    const key = keyOf(resource);
+    const versions = unanswered.get(key) ?? [];
+    if (!versions.includes(resource)) unanswered.set(key, [...versions, resource].slice(-MAX_UNANSWERED));
+  };
   const take = (key: string, version: string, current: Resource | undefined): void => {
     const versions = unanswered.get(key) ?? [];
     const at = versions.findIndex((resource) => resource.version === version);
@@ -85,9 +90,7 @@ export function createStandIns(resources: ResourceSet, types: readonly string[],
     for (const [typeUrl, names] of changes) {
       for (const name of names) {
         const resource = inForce.get(typeUrl, name);
-        if (resource === undefined) continue;
-        const key = keyOf(resource);
-        unanswered.set(key, [...(unanswered.get(key) ?? []), resource].slice(-MAX_UNANSWERED));
+        if (resource !== undefined) remember(resource);
       }
     }
   });
@@ -100,9 +103,11 @@ export function createStandIns(resources: ResourceSet, types: readonly string[],
       isTold = true;
       const isOther = knownBuild !== undefined && knownBuild !== build;
       knownBuild = build;
-      if (!isOther || refused.size === 0) return;
-      refused.clear();
-      refresh();
+      if (isOther && refused.size > 0) {
+        refused.clear();
+        refresh();
+      }
+      for (const type of types) for (const resource of inForce.list(type)) remember(resource);
     },
     closed() {
       isTold = false;

@@ -136,6 +136,22 @@ describe("what stands in for what one of several Envoys refuses, or a slow one",
     await isTold(another, "2");
   });
 
+  it("is what was there before it came, also where that was replaced before it said that it took it", async () => {
+    put(cluster("1"));
+    await startRelay();
+    const envoy = await startEnvoy();
+    await isTold(envoy, "1");
+    put(cluster("bad"));
+    await isTold(envoy, "1", "bad");
+    await envoy.answer();
+    envoy.answerAll("bad");
+    await waitUntil(() => relay.rejections().length === 1, { what: "the refusal" });
+    await rest();
+    const another = await startEnvoy();
+    await waitUntil(() => another.told.length > 0, { what: "another Envoy to be told" });
+    assert.deepEqual(another.told, ["1"]);
+  });
+
   it("is nothing older than what an Envoy comes with that the agent does not have any more", async () => {
     put(cluster("bad"));
     await startRelay([hostConfig, cluster("1")]);
