@@ -33,7 +33,10 @@ export function guardSession(session: Http2Session, limits: SessionLimits): Sess
 
   const check = (): void => {
     if (isAwaitingPong) {
-      session.destroy();
+      // Where we were busy for so long, the answer may be there and not read yet: it is in this turn.
+      setImmediate(() => {
+        if (isAwaitingPong) session.destroy();
+      });
       return;
     }
     if (calls === 0 && idleTimeoutMs !== undefined && performance.now() - idleSince >= idleTimeoutMs) {
