@@ -6,6 +6,8 @@ import { join } from "node:path";
 /** The release that is booted: systemd 252, the oldest that our units are tried with. */
 const RELEASE = "bookworm";
 const MIRROR = "http://deb.debian.org/debian";
+/** Named, since elsewhere than on Debian apt does not trust it by itself, and mmdebstrap finds it only where there is gpg. */
+const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const PACKAGES = ["systemd", "systemd-sysv", "dbus", "iproute2", "nftables", "iptables", "curl", "ca-certificates", "procps", "libstdc++6", "netbase"];
 /** What nobody reads in a test, and what only apt needs. */
 const LEFT_OUT = ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*"];
@@ -62,7 +64,7 @@ function build(target: string, say: (text: string) => void): Promise<string | un
     '--aptopt=Acquire::Languages "none"',
   ];
   const startedAt = Date.now();
-  const child = spawn("setpriv", [...isolate, "mmdebstrap", ...options, RELEASE, target, MIRROR], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn("setpriv", [...isolate, "mmdebstrap", ...options, RELEASE, target, `deb [signed-by=${KEYRING}] ${MIRROR} ${RELEASE} main`], { stdio: ["ignore", "ignore", "pipe"] });
   let said = "";
   let stage = "starting";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
