@@ -104,6 +104,13 @@ export class VipAllocator {
       allocations.map((allocation) => ({ type: "put", key: keyOf(allocation), value: JSON.stringify(allocation) })),
     );
     if (committed) for (const allocation of allocations) this.#remember(allocation);
+    // Another replica may have given them to the same services, also to those for which this one has another offset by now.
+    else for (const allocation of allocations) await this.#read(keyOf(allocation));
+  }
+
+  async #read(key: string): Promise<void> {
+    const current = await this.#options.store.get(key);
+    if (current !== undefined) this.#remember(JSON.parse(current.value) as Allocation);
   }
 
   /**
@@ -112,8 +119,14 @@ export class VipAllocator {
    */
   *#candidates(service: ServiceKey): Generator<number> {
     const size = hostCount(this.#options.ranges[0]);
-    const start = createHash("sha256").update(service).digest().readUInt32BE(0);
+    const start = startOf(service);
     for (let step = 0; step < size; step += 1) yield 1 + ((start + step) % size);
+  }
+
+  /** Where an offset stands among the candidates of a service. */
+  #rankOf({ service, offset }: Allocation): number {
+    const size = hostCount(this.#options.ranges[0]);
+    return (offset - 1 - (startOf(service) % size) + size) % size;
   }
 
   async #take(service: ServiceKey, known: Allocation | undefined): Promise<boolean> {
@@ -160,16 +173,23 @@ export class VipAllocator {
     return releasedAt === undefined || this.#options.now() - releasedAt <= QUARANTINE_MS;
   }
 
+  /** Replicas that allocate in different orders may give one service two offsets: its first candidate counts, for all of them. */
   #remember(allocation: Allocation): void {
-    const holder = this.#taken.get(allocation.offset);
-    if (holder !== undefined && holder !== allocation.service) this.#byService.delete(holder);
-    this.#byService.set(allocation.service, allocation);
-    this.#taken.set(allocation.offset, allocation.service);
+    const { service, offset } = allocation;
+    const holder = this.#taken.get(offset);
+    if (holder !== undefined && holder !== service && this.#byService.get(holder)?.offset === offset) this.#byService.delete(holder);
+    this.#taken.set(offset, service);
+    const known = this.#byService.get(service);
+    if (known === undefined || this.#rankOf(allocation) <= this.#rankOf(known)) this.#byService.set(service, allocation);
   }
 
   #addresses(offset: number): string[] {
     return this.#options.ranges.map((range) => addressAt(range, offset));
   }
+}
+
+function startOf(service: ServiceKey): number {
+  return createHash("sha256").update(service).digest().readUInt32BE(0);
 }
 
 function keyOf({ offset }: Allocation): string {

@@ -68,6 +68,28 @@ describe("virtual addresses", () => {
     }
   });
 
+  it("are the same for replicas that allocate for the same services in different orders, many at once", async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const memory = createMemoryStore();
+      let draws = round;
+      const pause = async (): Promise<void> => {
+        for (let turns = (draws = (draws * 7_919 + 13) % 10_007) % 5; turns > 0; turns -= 1) await new Promise(setImmediate);
+      };
+      store = {
+        ...memory,
+        get: (key) => pause().then(() => memory.get(key)),
+        txn: (...about) => pause().then(() => memory.txn(...about)),
+      };
+      const [one, other] = [await load("240.240.0.0/22"), await load("240.240.0.0/22")];
+      const names = services(500, `r${round}-`);
+      await Promise.all([one.allocate(names), other.allocate(names.toReversed())]);
+      const fresh = await load("240.240.0.0/22");
+      assert.deepEqual(names.map((service) => other.get(service)), names.map((service) => one.get(service)), `round ${round}`);
+      assert.deepEqual(names.map((service) => fresh.get(service)), names.map((service) => one.get(service)), `round ${round}`);
+      assert.equal(new Set(names.flatMap((service) => one.get(service))).size, 1_000, `round ${round}`);
+    }
+  });
+
   it("are kept where some of many cannot be written, and the others come later", async () => {
     let writes = 0;
     let most = 0;
