@@ -5,15 +5,14 @@ import { familyOf } from "../../model/address.ts";
 import { namesMeaning } from "../../model/hostname.ts";
 import { type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
 import type { ResourceSet } from "../../xds/resource-set.ts";
-import { buildEndpoints } from "../ir/build-endpoints.ts";
 import { buildOutboundService } from "../ir/build-outbound.ts";
 import type { MeshView } from "../ir/mesh-view.ts";
 import type { OutboundServiceIr, OutboundShapeIr } from "../ir/outbound.ts";
-import { translateEndpoints } from "../translate/endpoints.ts";
 import { sortedByKey, type TranslatedResource } from "../translate/resource.ts";
 import { translateService } from "../translate/service.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
+import { EndpointPush } from "./endpoint-push.ts";
 import type { AddressedInputs } from "./inputs.ts";
 import { LeavingIdentities } from "./leaving-identities.ts";
 import { nameRecords, namesFollowEndpoints } from "./name-records.ts";
@@ -38,7 +37,7 @@ export class OutboundPush {
   readonly #inputs: AddressedInputs;
   readonly #config: ConfigIndex;
   readonly #services: Derivation<OutboundServiceIr>;
-  readonly #endpoints: Derivation<readonly Endpoint[]>;
+  readonly #endpoints: EndpointPush;
   readonly #shape = new OutboundShape();
   #shapeChanged = false;
   readonly #owned: OwnedResources;
@@ -56,8 +55,8 @@ export class OutboundPush {
     this.#config = config;
     this.#owned = new OwnedResources(shared);
     this.#services = new Derivation((key, record) => this.#deriveService(key, record));
-    // A service without endpoints has an empty assignment: Envoy keeps a cluster cold until it has one.
-    this.#endpoints = new Derivation((key) => this.#inputs.endpoints.get(key) ?? (this.#inputs.services.get(key) && []));
+    // Whatever changes the rule makes the service stale, and that its endpoints.
+    this.#endpoints = new EndpointPush(inputs, this.#owned, (service) => config.reader(() => {}).destinationRule(this.#namesOf(service), service.namespace));
   }
 
   /** Takes in what changed; nothing is built before `build`. */
@@ -71,7 +70,7 @@ export class OutboundPush {
 
   touchEndpoints(changes: readonly Change<readonly Endpoint[]>[]): void {
     for (const { key, before, after } of changes) {
-      this.#endpoints.request(key);
+      this.#endpoints.touch(key);
       if (identitiesOf(before).join() !== identitiesOf(after).join()) {
         this.#leaving.change(key, before ?? [], after ?? []);
         this.#services.invalidate(dependency.identities(key));
@@ -115,10 +114,7 @@ export class OutboundPush {
       this.#owned.replace(`names ${key}`, this.#translateNames(key));
       yield;
     }
-    for (const [key, endpoints] of this.#endpoints.flush()) {
-      this.#owned.replace(`endpoints ${key}`, this.#translateEndpoints(key, endpoints));
-      yield;
-    }
+    yield* this.#endpoints.build();
   }
 
   /** True where listeners must change since this was asked last. */
@@ -131,6 +127,12 @@ export class OutboundPush {
   /** Writes what was built to the shared set, as one transaction. */
   commit(): void {
     this.#owned.commit();
+    this.#endpoints.committed();
+  }
+
+  /** Writes what became of endpoints, while the rest is built. */
+  writeAhead(): void {
+    this.#endpoints.writeAhead();
   }
 
   shape(): OutboundShapeIr {
@@ -166,13 +168,6 @@ export class OutboundPush {
     const { services, endpoints, names, settings } = this.#inputs;
     const service = services.get(key);
     return service === undefined ? [] : nameRecords(service, { meshDomain: settings.meshDomain, ownerOf: (name) => names.ownerOf(name), endpoints: endpoints.get(key) });
-  }
-
-  #translateEndpoints(key: ServiceKey, endpoints: readonly Endpoint[] | undefined): ReturnType<typeof translateEndpoints>[] {
-    const service = this.#inputs.services.get(key);
-    if (service === undefined || service.resolution !== "static") return [];
-    const rule = this.#config.reader(() => {}).destinationRule(this.#namesOf(service), service.namespace);
-    return buildEndpoints(service, endpoints ?? [], rule).map(translateEndpoints);
   }
 
   /** Its hostname, and all others that it owns; addresses aside, for which no resource speaks. */

@@ -50,6 +50,22 @@ export class OwnedResources {
     return this.#owners.get(keyOf({ typeUrl, name }));
   }
 
+  /** Writes these at once, as one transaction. What gathers stays, and replaces them at `commit`. */
+  writeAhead(given: readonly (readonly [owner: string, resources: readonly TranslatedResource[]])[]): void {
+    if (given.length === 0) return;
+    this.#set.update((transaction) => {
+      for (const [owner, resources] of given) {
+        const versions = new Map(this.#versions.get(owner));
+        for (const resource of resources.map(encodeResource)) {
+          const key = keyOf(resource);
+          transaction.upsert(framed(resource));
+          if (!this.#pending.has(key)) versions.set(key, resource.version);
+        }
+        this.#versions.set(owner, versions);
+      }
+    });
+  }
+
   /** Writes what gathered to the set, as one transaction. */
   commit(): void {
     const pending = this.#pending;

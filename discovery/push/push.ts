@@ -55,11 +55,12 @@ export function startPush(inputs: PushInputs): Push {
       yield* proxies.build();
     } while (outbound.isStale() || proxies.isStale());
   }
-  const work = createSlicedWork(clock, build, () => {
+  const commit = (): void => {
     // Clusters and routes are in the shared set before a listener points at them, and no stream is served in between.
     outbound.commit();
     proxies.commit();
-  });
+  };
+  const work = createSlicedWork(clock, build, commit, () => outbound.writeAhead());
   const flush = (): void => {
     cancelFlush?.();
     cancelFlush = undefined;

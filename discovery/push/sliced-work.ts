@@ -18,8 +18,9 @@ export interface SlicedWork {
 /**
  * @param steps begins the work; each step takes a moment
  * @param finished called when the last step was done, in the same turn
+ * @param paused called before each pause
  */
-export function createSlicedWork(clock: Clock, steps: () => Generator<void, void>, finished: () => void): SlicedWork {
+export function createSlicedWork(clock: Clock, steps: () => Generator<void, void>, finished: () => void, paused: () => void = () => {}): SlicedWork {
   let work: Generator<void, void> | undefined;
   let slices = 0;
   let cancelNext: (() => void) | undefined;
@@ -35,6 +36,7 @@ export function createSlicedWork(clock: Clock, steps: () => Generator<void, void
       if (!pauses || (tookMs >= 0 && tookMs < SLICE_MS) || slices >= MAX_SLICES) continue;
       slices += 1;
       cancelNext = clock.after(0, () => goOn(true));
+      paused();
       return;
     }
     work = undefined;

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Clock } from "../../../../base/clock.ts";
 import { LEAVING_MS } from "../../../../discovery/push/leaving-identities.ts";
 import { type Push, startPush } from "../../../../discovery/push/push.ts";
-import { SLICE_MS } from "../../../../discovery/push/sliced-work.ts";
 import type { ResourceSet } from "../../../../xds/resource-set.ts";
 import { BATCH_MS, HOSTS, startMesh } from "../../../support/push-mesh.ts";
 import { meshSteps } from "../../../support/push-steps.ts";
 import type { Workload } from "../../../../model/workload.ts";
 import { foreignService, PlainRegistry, plainWorkload } from "../../../support/plain-registry.ts";
 import { resource } from "../../../support/resource.ts";
+import { createSlices, endpointsOf } from "../../../support/push-slices.ts";
+import { TYPE_URLS } from "../../../../xds/type-urls.ts";
 
 describe("startPush", () => {
   it("ends where a fresh start over the final state ends, after any sequence of changes", async () => {
@@ -35,17 +35,27 @@ describe("startPush", () => {
     );
   });
 
-  it("writes what is true at that moment, whatever changes while it is built (property)", async () => {
+  it("writes what is true at that moment, whatever changes while it is built; endpoints before the rest, and none that is not (property)", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(meshSteps, fc.nat(12)), { maxLength: 6 }), async (rounds) => {
         const mesh = await startMesh();
         const slices = createSlices(mesh.clock);
         const push = startPush({ ...mesh.inputs, clock: slices.clock });
-        let hasWritten = false;
-        for (const set of [push.shared, ...HOSTS.map((host) => push.setOf(host))]) set.watch(() => (hasWritten = true));
+        const written: (readonly [typeUrl: string, name: string])[] = [];
+        for (const set of [push.shared, ...HOSTS.map((host) => push.setOf(host))]) {
+          set.watch((changes) => changes.forEach((names, typeUrl) => names.forEach((name) => written.push([typeUrl, name]))));
+        }
         const check = async (): Promise<void> => {
-          if (!hasWritten) return;
-          hasWritten = false;
+          const news = written.splice(0);
+          if (news.length === 0) return;
+          if (slices.isWaiting()) {
+            const all = [...mesh.inputs.endpoints.entries().values()].flat().map(({ address, health }) => `${address} ${health.toUpperCase()}`);
+            for (const [typeUrl, name] of news) {
+              assert.equal(typeUrl, TYPE_URLS.clusterLoadAssignment);
+              for (const one of endpointsOf(push, name)) assert.ok(all.includes(one), one);
+            }
+            return;
+          }
           const fresh = startPush(mesh.inputs);
           // Identities that were there before are taken for a while; what is new does not know them.
           assert.deepEqual(versionsOf(push, "Secret"), versionsOf(fresh, "Secret"));
@@ -246,30 +256,6 @@ describe("startPush", () => {
 });
 
 /** Everything that proxies are told: version by set, type and name. */
-/** Each look at this clock ends a slice; what is to go on waits until the test lets it. */
-function createSlices(manual: Clock): { readonly clock: Clock; runOne(): boolean } {
-  const waiting = new Set<() => void>();
-  let looks = 0;
-  return {
-    clock: {
-      now: () => manual.now() + (looks += SLICE_MS),
-      elapsed: () => manual.elapsed(),
-      after(delayMs, callback) {
-        if (delayMs > 0) return manual.after(delayMs, callback);
-        waiting.add(callback);
-        return () => waiting.delete(callback);
-      },
-    },
-    runOne() {
-      const [next] = waiting;
-      if (next === undefined) return false;
-      waiting.delete(next);
-      next();
-      return true;
-    },
-  };
-}
-
 function versionsOf(push: Push, exceptType = ""): Record<string, string> {
   const of = (owner: string, set: ResourceSet): [string, string][] =>
     [...set.types()].filter((typeUrl) => exceptType === "" || !typeUrl.endsWith(`.${exceptType}`)).flatMap((typeUrl) =>
