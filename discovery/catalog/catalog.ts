@@ -104,10 +104,10 @@ export function createCatalog(options: CatalogOptions): Catalog {
       }
       for (const other of selection.set(id, placed?.claim)) selecting.add(other);
     }
-    const affected = settleNames(touched);
+    const { affected, heirs } = settleNames(touched);
     const wanting = wantingAddress(affected);
-    // Before they are shown: whoever sees a service is to know that it is not complete.
-    const onAllocated = awaited.expect(wanting.filter((key) => vips.get(key).length === 0));
+    // Before they are shown: whoever sees a service is to know that it is not complete. One that takes a name over is served at once, or nobody is by that name.
+    const onAllocated = awaited.expect(wanting.filter((key) => vips.get(key).length === 0 && !heirs.has(key)));
     publish(affected);
     refreshEndpoints(new Set([...affected, ...keysOf(selecting)]));
     allocate(wanting, new Set([...touched, ...gone]), onAllocated);
@@ -134,8 +134,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
 
   const hasEndpoint = (joined: JoinedService): boolean => judgeEndpoints(servedBy(joined), trustDomain).some(({ endpoint }) => endpoint !== undefined);
 
-  /** Gives the services that it is about: those asked for, and those whose names changed hands. */
-  const settleNames = (wanted: Iterable<ServiceKey>): Set<ServiceKey> => {
+  /** Gives the services that it is about, those asked for and those whose names changed hands; and who has one now that was another's. */
+  const settleNames = (wanted: Iterable<ServiceKey>): { readonly affected: ReadonlySet<ServiceKey>; readonly heirs: ReadonlySet<ServiceKey> } => {
     const changed = names.apply(
       [...wanted].map((key) => {
         const joined = joinedOf(key);
@@ -155,7 +155,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
         };
       }),
     );
-    return new Set([...wanted, ...changed.services, ...changed.claimants]);
+    return { affected: new Set([...wanted, ...changed.services, ...changed.claimants]), heirs: changed.heirs };
   };
   const publish = (affected: Iterable<ServiceKey>): void => services.apply([...affected].map((key) => [key, buildService(key)]));
 
@@ -259,7 +259,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
         for (let at = 0; at < wanting.length; at += PUBLISH_BATCH) {
           // Thousands take turns with everything else.
           if (at > 0) await new Promise((resolve) => setImmediate(resolve));
-          publish(settleNames(wanting.slice(at, at + PUBLISH_BATCH)));
+          publish(settleNames(wanting.slice(at, at + PUBLISH_BATCH)).affected);
         }
         if (unsettled.size === 0) vipFailures = 0;
       })

@@ -33,6 +33,8 @@ export interface NameChanges {
   readonly services: ReadonlySet<ServiceKey>;
   /** All that claim such a name, in vain or not. */
   readonly claimants: ReadonlySet<ServiceKey>;
+  /** Those that have a name now which another one had. */
+  readonly heirs: ReadonlySet<ServiceKey>;
 }
 
 interface Right {
@@ -75,9 +77,10 @@ export class Names {
       }
     }
     const services = new Set<ServiceKey>();
-    const hosts = new Set([...touched].filter((name) => this.#settle(name, services)));
+    const heirs = new Set<ServiceKey>();
+    const hosts = new Set([...touched].filter((name) => this.#settle(name, services, heirs)));
     const claimants = new Set([...hosts].flatMap((host) => [...(this.#rights.get(host)?.keys() ?? [])]));
-    const changed = { hosts, services, claimants };
+    const changed = { hosts, services, claimants, heirs };
     if (hosts.size > 0) for (const listener of this.#listeners) listener(changed);
     return changed;
   }
@@ -122,7 +125,7 @@ export class Names {
   }
 
   /** Decides one name anew; true where its owner changed. */
-  #settle(name: string, services: Set<ServiceKey>): boolean {
+  #settle(name: string, services: Set<ServiceKey>, heirs: Set<ServiceKey>): boolean {
     const rights = this.#rights.get(name);
     if (rights?.size === 0) this.#rights.delete(name);
     const [owner] = [...(rights?.values() ?? [])].sort(byRight);
@@ -132,6 +135,7 @@ export class Names {
     if (owner === undefined) this.#owners.delete(name);
     else {
       services.add(owner.key);
+      if (before !== undefined) heirs.add(owner.key);
       this.#owners.set(name, owner.key);
     }
     return true;

@@ -62,7 +62,7 @@ describe("names", () => {
     names.apply([{ key: "b/x", after: claim(["x.y"]) }]);
     assert.deepEqual(told, []);
     names.apply([{ key: "a/x", after: claim(["x.y"]) }]);
-    assert.deepEqual(told, [{ hosts: new Set(["x.y"]), services: new Set(["a/x", "b/x"]), claimants: new Set(["a/x", "b/x"]) }]);
+    assert.deepEqual(told, [{ hosts: new Set(["x.y"]), services: new Set(["a/x", "b/x"]), claimants: new Set(["a/x", "b/x"]), heirs: new Set(["a/x"]) }]);
   });
 
   it("gives a domain to one service only, and the same whatever the order of events (property)", () => {

@@ -8,6 +8,7 @@ import type { Service } from "../../../../model/service.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import { TYPE_URLS } from "../../../../xds/type-urls.ts";
 import { createFailingStore } from "../../../support/failing-store.ts";
+import { foreignService, PlainRegistry } from "../../../support/plain-registry.ts";
 import { BATCH_MS, type Mesh, startMesh } from "../../../support/push-mesh.ts";
 import { resource } from "../../../support/resource.ts";
 
@@ -72,6 +73,38 @@ describe("services whose virtual address is on its way", () => {
     assert.equal(push.shared.get(TYPE_URLS.virtualHost, HOST), undefined);
     mesh.clock.advance(1 + BATCH_MS);
     assert.ok(push.shared.get(TYPE_URLS.virtualHost, HOST), "patience has ended");
+    goOn();
+    await mesh.settled();
+    await push.close();
+    await mesh.close();
+  });
+
+  it("do not wait where they take a name over: somebody is always served by it", async () => {
+    const { promise: written, resolve: goOn } = Promise.withResolvers<void>();
+    const memory = createMemoryStore();
+    const east = new PlainRegistry("east");
+    const mesh = await startMesh({ others: [east], store: { ...memory, txn: async (...about) => written.then(() => memory.txn(...about)) } });
+    mesh.take({
+      do: "write",
+      resource: resource("ServiceEntry", "web", { hosts: ["web.shop.svc.mesh.internal"], resolution: "STATIC", ports: [{ number: 80, name: "http", protocol: "HTTP" }], endpoints: [{ address: "192.0.2.1" }] }),
+    });
+    const push = startPush(mesh.inputs);
+    mesh.clock.advance(ADDRESS_PATIENCE_MS);
+    mesh.clock.advance(BATCH_MS);
+    const owner = (): string[] => ["default/web.shop.svc.mesh.internal", "shop/web"].filter((key) => push.outboundIr(key) !== undefined);
+    assert.deepEqual(owner(), ["default/web.shop.svc.mesh.internal"]);
+    const absences: string[] = [];
+    push.shared.watch(() => {
+      const name = "80/web.shop.svc.mesh.internal:80";
+      if (push.shared.get(TYPE_URLS.virtualHost, name) === undefined) absences.push(name);
+    });
+    east.services.apply([["web", foreignService("shop", "web")]]);
+    mesh.clock.advance(BATCH_MS);
+    assert.deepEqual([owner(), absences], [["shop/web"], []]);
+    // And back.
+    east.services.apply([["web", undefined]]);
+    mesh.clock.advance(BATCH_MS);
+    assert.deepEqual([owner(), absences], [["default/web.shop.svc.mesh.internal"], []]);
     goOn();
     await mesh.settled();
     await push.close();
