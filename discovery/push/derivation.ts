@@ -52,10 +52,11 @@ export class Derivation<V> {
 
   /**
    * Derives what is stale, one key at a step, and gives each key that has a
-   * value or had one. What becomes stale between two steps is derived too.
+   * value or had one. What becomes stale between two steps waits for the next time.
    */
   *flush(): Generator<Derived<V>, void> {
-    for (const key of this.#stale) {
+    const due = [...this.#stale];
+    for (const key of due) {
       this.#stale.delete(key);
       const reads = new Set<string>();
       const value = this.#derive(key, (dependency) => reads.add(dependency));

@@ -26,7 +26,7 @@ export class EndpointPush {
   readonly #owned: OwnedResources;
   readonly #ruleOf: (service: Service) => Rule;
   readonly #stale = new Set<ServiceKey>();
-  /** Services whose endpoints changed since the last commit. */
+  /** Services whose endpoints may be others than those that are written. */
   readonly #moved = new Set<ServiceKey>();
   readonly #built = new Map<ServiceKey, Clusters | undefined>();
   readonly #written = new Map<ServiceKey, Clusters>();
@@ -62,9 +62,10 @@ export class EndpointPush {
     }
   }
 
-  /** To be called when what was built is written. */
+  /** To be called when what was built is written. What changed since it was built is to be written ahead again. */
   committed(): void {
     this.#moved.clear();
+    for (const key of this.#stale) this.#moved.add(key);
     for (const [key, clusters] of this.#built) {
       if (clusters === undefined) this.#written.delete(key);
       else this.#written.set(key, clusters);

@@ -128,6 +128,7 @@ export class OutboundPush {
   commit(): void {
     this.#owned.commit();
     this.#endpoints.committed();
+    this.#endpoints.writeAhead();
   }
 
   /** Writes what became of endpoints, while the rest is built. */

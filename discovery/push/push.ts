@@ -47,24 +47,30 @@ export function startPush(inputs: PushInputs): Push {
   const proxies = new ProxyPush({ ...inputs, services }, index, () => outbound.shape());
   let cancelFlush: (() => void) | undefined;
 
-  /** Until nothing is stale: what is written in the end is true of one moment, as if it had been built in no time. */
+  /**
+   * What is shared is true of one moment: that at which nothing of it was stale.
+   * All hosts follow, and what changes meanwhile is for the next build: changes
+   * that come faster than hosts are built must not put off what came before.
+   */
   function* build(): Generator<void, void> {
-    do {
-      yield* outbound.build();
-      if (outbound.takeShapeChange()) proxies.touchShape();
-      yield* proxies.build();
-    } while (outbound.isStale() || proxies.isStale());
+    do yield* outbound.build();
+    while (outbound.isStale());
+    if (outbound.takeShapeChange()) proxies.touchShape();
+    yield* proxies.build();
   }
+  const isStale = (): boolean => outbound.isStale() || proxies.isStale();
   const commit = (): void => {
     // Clusters and routes are in the shared set before a listener points at them, and no stream is served in between.
     outbound.commit();
     proxies.commit();
+    if (isStale()) later();
   };
   const work = createSlicedWork(clock, build, commit, () => outbound.writeAhead());
   const flush = (): void => {
+    do work.finish();
+    while (isStale());
     cancelFlush?.();
     cancelFlush = undefined;
-    work.finish();
   };
   const later = (): void => {
     if (work.isRunning()) return;

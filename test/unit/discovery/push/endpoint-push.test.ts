@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { type Push, startPush } from "../../../../discovery/push/push.ts";
 import type { Workload } from "../../../../model/workload.ts";
 import { foreignService, PlainRegistry, plainWorkload } from "../../../support/plain-registry.ts";
-import { BATCH_MS, type Mesh, startMesh } from "../../../support/push-mesh.ts";
+import { TYPE_URLS } from "../../../../xds/type-urls.ts";
+import { BATCH_MS, HOSTS, type Mesh, startMesh } from "../../../support/push-mesh.ts";
 import { createSlices, endpointsOf } from "../../../support/push-slices.ts";
 import { resource } from "../../../support/resource.ts";
 
@@ -80,6 +81,19 @@ describe("endpoints that change while much is built", () => {
     runOne();
     assert.deepEqual(seen(0), ["10.0.0.2 HEALTHY"]);
     runAll();
+    assert.deepEqual(seen(0), ["10.0.0.2 HEALTHY"]);
+  });
+
+  it("stay as they are when the rest is written", async () => {
+    mesh.take({ do: "write", resource: resource("WorkloadGroup", "client", { template: {} }) });
+    for (const host of HOSTS) mesh.take({ do: "report", host, groups: ["default/client"], isHealthy: true });
+    await mesh.settled();
+    put(0, { "10.0.0.1": {}, "10.0.0.2": {}, "10.0.0.3": {} });
+    mesh.clock.advance(BATCH_MS);
+    runOne();
+    put(0, { "10.0.0.2": {} });
+    while (slices.isWaiting()) slices.runOne();
+    assert.ok(push.setOf("h2").size(TYPE_URLS.listener) > 0, "it is written");
     assert.deepEqual(seen(0), ["10.0.0.2 HEALTHY"]);
   });
 

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { LEAVING_MS } from "../../../../discovery/push/leaving-identities.ts";
 import { type Push, startPush } from "../../../../discovery/push/push.ts";
 import type { ResourceSet } from "../../../../xds/resource-set.ts";
+import { hostReport, workloadReport } from "../../../support/host-report.ts";
 import { BATCH_MS, HOSTS, startMesh } from "../../../support/push-mesh.ts";
 import { meshSteps } from "../../../support/push-steps.ts";
 import type { Workload } from "../../../../model/workload.ts";
@@ -35,7 +37,7 @@ describe("startPush", () => {
     );
   });
 
-  it("writes what is true at that moment, whatever changes while it is built; endpoints before the rest, and none that is not (property)", async () => {
+  it("shares what was true at one moment, with listeners for it, whatever changes while it is built; all in the end, and endpoints before the rest (property)", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(meshSteps, fc.nat(12)), { maxLength: 6 }), async (rounds) => {
         const mesh = await startMesh();
@@ -45,7 +47,13 @@ describe("startPush", () => {
         for (const set of [push.shared, ...HOSTS.map((host) => push.setOf(host))]) {
           set.watch((changes) => changes.forEach((names, typeUrl) => names.forEach((name) => written.push([typeUrl, name]))));
         }
-        const check = async (): Promise<void> => {
+        const moments: Moment[] = [];
+        const remember = async (): Promise<void> => {
+          const fresh = startPush(mesh.inputs);
+          moments.push(momentOf(fresh));
+          await fresh.close();
+        };
+        const check = (): void => {
           const news = written.splice(0);
           if (news.length === 0) return;
           if (slices.isWaiting()) {
@@ -54,8 +62,12 @@ describe("startPush", () => {
               assert.equal(typeUrl, TYPE_URLS.clusterLoadAssignment);
               for (const one of endpointsOf(push, name)) assert.ok(all.includes(one), one);
             }
-            return;
           }
+          const now = momentOf(push);
+          assert.ok(moments.some((then) => areOfOneMoment(now, then)));
+        };
+        const compare = async (): Promise<void> => {
+          for (; slices.runOne(); mesh.clock.advance(slices.isWaiting() ? 0 : BATCH_MS)) check();
           const fresh = startPush(mesh.inputs);
           // Identities that were there before are taken for a while; what is new does not know them.
           assert.deepEqual(versionsOf(push, "Secret"), versionsOf(fresh, "Secret"));
@@ -65,15 +77,18 @@ describe("startPush", () => {
           for (const [one, isBatchEnd] of steps) {
             mesh.take(one);
             await mesh.settled();
+            await remember();
             if (isBatchEnd) mesh.clock.advance(BATCH_MS);
-            await check();
-            for (let slice = 0; slice < count && slices.runOne(); slice += 1) await check();
+            check();
+            for (let slice = 0; slice < count && slices.runOne(); slice += 1) check();
           }
+          mesh.clock.advance(BATCH_MS);
+          if (count % 2 === 0) await compare();
         }
-        for (const untilMs of [LEAVING_MS, BATCH_MS]) {
+        for (const untilMs of [LEAVING_MS, BATCH_MS, BATCH_MS]) {
           mesh.clock.advance(untilMs);
-          await check();
-          while (slices.runOne()) await check();
+          check();
+          while (slices.runOne()) check();
         }
         const fresh = startPush(mesh.inputs);
         assert.deepEqual(versionsOf(push), versionsOf(fresh));
@@ -81,8 +96,31 @@ describe("startPush", () => {
         await push.close();
         await mesh.close();
       }),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
+  });
+
+  it("does not put off what came for what comes all the time, where hosts take longer to build", async () => {
+    const mesh = await startMesh();
+    mesh.take({ do: "write", resource: resource("WorkloadGroup", "client", { template: {} }) });
+    for (let at = 1; at <= 40; at += 1) {
+      mesh.hosts.report(`host-${at}`, hostReport([workloadReport({ name: "client", group: "default/client", addresses: [`10.9.0.${at}`] })]));
+    }
+    await mesh.settled();
+    const slices = createSlices(mesh.clock);
+    const push = startPush({ ...mesh.inputs, clock: slices.clock });
+    let [writes, slice] = [0, 0];
+    push.setOf("host-1").watch(() => (writes += 1));
+    for (; writes < 3 && slice < 400; slice += 1) {
+      if (slice % 20 === 0) {
+        mesh.take({ do: "write", resource: resource("Service", `db-${slice}`, { selector: { app: "db" }, ports: [{ name: "tcp", port: 5_432 }] }) });
+        await mesh.settled();
+      }
+      if (!slices.runOne()) mesh.clock.advance(BATCH_MS);
+    }
+    assert.equal(writes, 3, `${slice} slices`);
+    await push.close();
+    await mesh.close();
   });
 
   it("changes one load assignment for one endpoint, and no listener for a route", async () => {
@@ -254,6 +292,23 @@ describe("startPush", () => {
     await mesh.close();
   });
 });
+
+interface Moment {
+  readonly shared: Readonly<Record<string, string>>;
+  /** By outbound listener, the clusters that it names. */
+  readonly named: ReadonlyMap<string, string>;
+}
+
+/** What is shared, and what listeners take of it. Identities, and load assignments, which are written ahead, aside. */
+function momentOf(push: Push): Moment {
+  const shared = Object.entries(versionsOf(push, "Secret")).filter(([key]) => key.startsWith("shared ") && !key.startsWith("shared ClusterLoadAssignment"));
+  const listeners = HOSTS.flatMap((host) => [...push.setOf(host).list(TYPE_URLS.listener)].map(({ name, bytes }) => [`${host} ${name}`, Buffer.from(bytes).toString("latin1")] as const));
+  return { shared: Object.fromEntries(shared), named: new Map(listeners.map(([key, text]) => [key, (text.match(/outbound\|\d+\|[\w-]*\|[\w.*-]+/gu) ?? []).join()])) };
+}
+
+function areOfOneMoment(now: Moment, then: Moment): boolean {
+  return isDeepStrictEqual(now.shared, then.shared) && [...now.named].every(([listener, clusters]) => (then.named.get(listener) ?? clusters) === clusters);
+}
 
 /** Everything that proxies are told: version by set, type and name. */
 function versionsOf(push: Push, exceptType = ""): Record<string, string> {
