@@ -29,11 +29,9 @@ export function createSlicedWork(clock: Clock, steps: () => Generator<void, void
     cancelNext?.();
     cancelNext = undefined;
     work ??= steps();
-    const startedAtMs = clock.now();
+    const startedAtMs = clock.elapsed();
     while (work.next().done !== true) {
-      const tookMs = clock.now() - startedAtMs;
-      // A clock that was set back tells nothing about this slice.
-      if (!pauses || (tookMs >= 0 && tookMs < SLICE_MS) || slices >= MAX_SLICES) continue;
+      if (!pauses || clock.elapsed() - startedAtMs < SLICE_MS || slices >= MAX_SLICES) continue;
       slices += 1;
       cancelNext = clock.after(0, () => goOn(true));
       paused();

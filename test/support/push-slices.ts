@@ -13,8 +13,8 @@ export function createSlices(manual: Clock): { readonly clock: Clock; isWaiting(
   let looks = 0;
   return {
     clock: {
-      now: () => manual.now() + (looks += SLICE_MS),
-      elapsed: () => manual.elapsed(),
+      now: () => manual.now(),
+      elapsed: () => manual.elapsed() + (looks += SLICE_MS),
       after(delayMs, callback) {
         if (delayMs > 0) return manual.after(delayMs, callback);
         waiting.add(callback);
