@@ -56,21 +56,21 @@ export function keepGoodConfiguration(options: GoodConfigurationOptions): Closab
   };
   const look = (): void => {
     cancel = clock.after(LOOK_EVERY_MS, look);
-    const now = clock.now();
+    const now = clock.elapsed();
     const stamp = takeAccepted();
     if (stamp === undefined || stamp === savedStamp || !isWorthKeeping()) {
       goodSince = undefined;
       return;
     }
     if (goodSince?.stamp !== stamp) goodSince = { stamp, atMs: now };
-    if (saving !== undefined || Math.abs(now - savedAtMs) < pauseMs) return;
+    if (saving !== undefined || now - savedAtMs < pauseMs) return;
     // A mesh that changes all the time is saved all the same: Envoy has the newest state at this moment.
-    if (now - goodSince.atMs < SETTLED_MS && Math.abs(now - savedAtMs) < 3 * LONGEST_PAUSE_MS) return;
+    if (now - goodSince.atMs < SETTLED_MS && now - savedAtMs < 3 * LONGEST_PAUSE_MS) return;
     savedAtMs = now;
     const accepted = standIns.accepted();
     const bytes = accepted.values().reduce((sum, resource) => sum + resource.bytes.length, 0);
     pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(LEAST_PAUSE_MS, bytes / WRITTEN_BYTES_PER_MS));
-    saving = lastKnownGood.save(accepted.values(), now).then(
+    saving = lastKnownGood.save(accepted.values(), clock.now()).then(
       () => {
         savedStamp = stamp;
         saving = undefined;
@@ -89,7 +89,7 @@ export function keepGoodConfiguration(options: GoodConfigurationOptions): Closab
       // A host that is shut down comes up with what it had, however recent that is.
       const stamp = takeAccepted();
       if (stamp === undefined || stamp === savedStamp || !isWorthKeeping()) return;
-      if (goodSince?.stamp === stamp && clock.now() - goodSince.atMs >= SETTLED_MS) await lastKnownGood.save(standIns.accepted().values(), clock.now());
+      if (goodSince?.stamp === stamp && clock.elapsed() - goodSince.atMs >= SETTLED_MS) await lastKnownGood.save(standIns.accepted().values(), clock.now());
     },
   };
 }

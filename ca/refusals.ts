@@ -55,7 +55,7 @@ export function noteRefusals({ journal, clock, logger, perMinute }: RefusalsOpti
   let counting = Promise.resolve();
 
   function peerOf(name: string): Peer {
-    const now = clock.now();
+    const now = clock.elapsed();
     const known = peers.get(name);
     if (known !== undefined) {
       if (now - known.lastMs >= quietMs) known.written = 0;
@@ -74,7 +74,7 @@ export function noteRefusals({ journal, clock, logger, perMinute }: RefusalsOpti
   }
 
   function mayWrite(peer: Peer): boolean {
-    const minute = Math.floor(clock.now() / countMs);
+    const minute = Math.floor(clock.elapsed() / countMs);
     if (minute !== written.minute) written = { minute, count: 0 };
     if (peer.written >= burst || written.count >= perMinute) return false;
     peer.written += 1;

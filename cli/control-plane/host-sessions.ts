@@ -80,10 +80,10 @@ export function createHostSessions({ clock, logger, onRefused }: HostSessionsOpt
     const isAlive = await promise;
     cancel();
     stream.asking = undefined;
-    if (isAlive) stream.answeredAtMs = clock.now();
+    if (isAlive) stream.answeredAtMs = clock.elapsed();
     return isAlive;
   };
-  const answers = (stream: LiveStream): Promise<boolean> => (clock.now() - stream.answeredAtMs < ANSWER_COUNTS_MS ? Promise.resolve(true) : (stream.asking ??= ask(stream)));
+  const answers = (stream: LiveStream): Promise<boolean> => (clock.elapsed() - stream.answeredAtMs < ANSWER_COUNTS_MS ? Promise.resolve(true) : (stream.asking ??= ask(stream)));
   /** Any call of an agent is an answer of it: its connection may be lost, and it comes on another one. */
   const hear = ({ hostId, session }: SessionCaller): void => {
     for (const stream of live.get(hostId) ?? []) if (stream.session === session) stream.hear?.();
@@ -94,7 +94,7 @@ export function createHostSessions({ clock, logger, onRefused }: HostSessionsOpt
     const known = refused.get(hostId) ?? new Map<string, TurnedAway & { readonly lastMs: number }>();
     const before = known.get(session);
     known.delete(session);
-    known.set(session, { address, liveAddress, sinceMs: before?.sinceMs ?? clock.now(), lastMs: clock.now() });
+    known.set(session, { address, liveAddress, sinceMs: before?.sinceMs ?? clock.now(), lastMs: clock.elapsed() });
     for (const oldest of [...known.keys()].slice(0, Math.max(0, known.size - MAX_LISTED))) known.delete(oldest);
     refused.set(hostId, known);
     if (before === undefined) logger.warn({ hostId, peer: peer.remoteAddress, live: by.peer.remoteAddress }, "a second agent of a host is quarantined: the first one answers");
@@ -149,7 +149,7 @@ export function createHostSessions({ clock, logger, onRefused }: HostSessionsOpt
     },
     turnedAway(hostId) {
       const known = refused.get(hostId);
-      const lately = [...(known?.values() ?? [])].filter(({ lastMs }) => clock.now() - lastMs < LISTED_MS);
+      const lately = [...(known?.values() ?? [])].filter(({ lastMs }) => clock.elapsed() - lastMs < LISTED_MS);
       if (lately.length === 0) refused.delete(hostId);
       return lately.map(({ address, liveAddress, sinceMs }) => ({ address, liveAddress, sinceMs }));
     },

@@ -67,6 +67,35 @@ describe("the configuration that has been good", () => {
     await kept.close();
   });
 
+  it("is not good sooner because somebody set the clock, nor later", async () => {
+    for (const stepMs of [3_600_000, -12_000]) {
+      const clock = createManualClock();
+      const resources = createResourceSet();
+      const saved: number[] = [];
+      const kept = keepGoodConfiguration({
+        lastKnownGood: { load: async () => undefined, save: async () => void saved.push(clock.elapsed()) },
+        standIns: createStandIns(resources, [TYPE_URLS.cluster], []),
+        envoy: () => [],
+        isSettled: () => true,
+        isWorthKeeping: () => resources.size(TYPE_URLS.cluster) > 0,
+        clock,
+        logger: silentLogger,
+      });
+      for (const version of [1, 2]) {
+        resources.update((transaction) => transaction.upsert(createResource(TYPE_URLS.cluster, "it", Buffer.alloc(1_000, version))));
+        for (let look = 0; look < 8; look += 1) {
+          clock.advance(500);
+          // A save is over.
+          await new Promise((resolve) => setImmediate(resolve));
+          if (version === 2 && look === 0) clock.step(stepMs);
+        }
+      }
+      await kept.close();
+      // The first of all is saved at once.
+      assert.deepEqual(saved, [500, 6_500], `set by ${stepMs} ms`);
+    }
+  });
+
   it("is not written all the time, where it is large or never stands still", async () => {
     const changing = await savesOf(1_000, 120);
     assert.ok(changing >= 1 && changing <= 3, `${changing} times`);

@@ -58,6 +58,15 @@ describe("refusals of an authority", () => {
     assert.equal((await entries("join-refused")).length, BURST + 1);
   });
 
+  it("are written in full again after an hour of silence, though somebody set the clock back", async () => {
+    for (let count = 0; count < BURST + 1; count += 1) await junk("192.0.2.9:1");
+    await minute(1);
+    fixture.clock.step(-24 * 60 * MINUTE_MS);
+    fixture.clock.advance(60 * MINUTE_MS);
+    await junk("192.0.2.9:1");
+    assert.equal((await entries("join-refused")).length, BURST + 1);
+  });
+
   it("of one do not hide those of another", async () => {
     for (let count = 0; count < 100; count += 1) await junk("192.0.2.9:1");
     await junk("192.0.2.10:1");

@@ -122,6 +122,23 @@ describe("sessions of one host", () => {
     }
   });
 
+  it("ask the older again when its answer is old, though somebody set the clock back", async () => {
+    const older = agent("a", 1);
+    await open(older);
+    const refusal = assert.rejects(sessions.check(agent("b", 2)), { code: "MESH_HOST_TWICE" });
+    await tick();
+    older.pings.at(-1)?.resolve(true);
+    await refusal;
+    clock.step(-3_600_000);
+    clock.advance(60_000);
+    assert.deepEqual(sessions.turnedAway("h1"), [], "who came a minute ago is forgotten");
+    const coming = open(agent("c", 3));
+    await tick();
+    clock.advance(5_000);
+    await coming;
+    assert.deepEqual(ended, ["a: this agent did not answer, and another one of its host came"]);
+  });
+
   it("let in one of two that come at the same time", async () => {
     const [a, b] = [agent("a", 1), agent("b", 2)];
     const [first, second] = [open(a), open(b)];
