@@ -39,7 +39,7 @@ export function startHealthCheck(options: HealthCheckOptions): HealthCheck {
     if (isNews) onChange(next);
   };
   const check = async (): Promise<void> => {
-    const startedAtMs = clock.now();
+    const startedAtMs = clock.elapsed();
     const reason = await run().catch((failure: unknown) => String(failure));
     if (isClosed) return;
     if (reason === undefined) {
@@ -51,7 +51,7 @@ export function startHealthCheck(options: HealthCheckOptions): HealthCheck {
       successes = 0;
       if (failures >= probe.failureThreshold) enter({ state: "unhealthy", detail: reason });
     }
-    const tookMs = Math.max(0, clock.now() - startedAtMs);
+    const tookMs = clock.elapsed() - startedAtMs;
     cancel = clock.after(Math.max(10, probe.periodSeconds * 1_000 - tookMs), () => void check());
   };
   return {

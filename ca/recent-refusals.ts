@@ -12,9 +12,8 @@ export function rememberRefusals(clock: Clock, quietMs: number, limit = 1_024): 
   return {
     isNews(key) {
       const before = notedAtMs.get(key);
-      const now = clock.now();
-      // A clock that jumped back must not silence us.
-      if (before !== undefined && now >= before && now - before < quietMs) return false;
+      const now = clock.elapsed();
+      if (before !== undefined && now - before < quietMs) return false;
       notedAtMs.delete(key);
       notedAtMs.set(key, now);
       const [oldest] = notedAtMs.keys();

@@ -127,9 +127,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   }
 
   function untilReadingMs(): number {
-    const ageMs = readAt === undefined ? pacing.intervalMs : clock.now() - readAt;
-    // A clock that was set back says nothing about the age.
-    return ageMs < 0 ? 0 : pacing.intervalMs - ageMs;
+    return readAt === undefined ? 0 : readAt + pacing.intervalMs - clock.elapsed();
   }
 
   async function round(): Promise<void> {
@@ -137,7 +135,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     isDirty = false;
     if (untilReadingMs() <= 0) {
       await reconciler.read(query);
-      readAt = clock.now();
+      readAt = clock.elapsed();
     }
     await reconciler.write(query);
     if (reconciler.refusal !== undefined) fail(reconciler.refusal);
