@@ -12,6 +12,8 @@ import type { Registry, RegistryFailure, RegistryService, RegistryStatus } from 
 const FORMAT = 1;
 /** How often it is written down that the content still holds: after a restart its age is told by at most this much too high. */
 const CONFIRM_INTERVAL_MS = 60_000;
+/** Confirmations that are less apart are one. */
+const SAME_CONFIRMATION_MS = 1_000;
 /** How many services a note names. */
 const NAMED = 3;
 
@@ -119,8 +121,9 @@ export function keepLastGood(
   function saveConfirmation(): void {
     const { ageMs } = ownStatus();
     if (!isTaken || ageMs === undefined) return;
-    const confirmedAt = clock.now() - ageMs;
-    if (confirmedAt === savedConfirmation) return;
+    const confirmedAt = Math.round(clock.now() - ageMs);
+    // Two clocks are not read at one moment: what differs by less tells nothing.
+    if (savedConfirmation !== undefined && Math.abs(confirmedAt - savedConfirmation) < SAME_CONFIRMATION_MS) return;
     savedConfirmation = confirmedAt;
     const stored: StoredConfirmation = { format: FORMAT, confirmedAt };
     writer.write(confirmationKey, JSON.stringify(stored));

@@ -150,6 +150,21 @@ describe("last good content of a registry", () => {
     await last.registry.close();
   });
 
+  it("does not write down again and again that nobody confirmed it, though two clocks are never read at once", async () => {
+    const manual = createManualClock();
+    let reads = 0;
+    const clock: Clock = { ...manual, elapsed: () => manual.elapsed() + (reads++ % 5) / 10 };
+    const confirmedAt = clock.elapsed();
+    const peer = await open({ clock, ageMs: () => clock.elapsed() - confirmedAt });
+    peer.services.apply([["web", service("web", "healthy")]]);
+    peer.sync();
+    await waitUntil(async () => (await store.get("registry-confirmed/consul")) !== undefined, { what: "the first confirmation" });
+    const before = await store.get("registry-confirmed/consul");
+    for (let minute = 0; minute < 5; minute += 1) manual.advance(60_000);
+    await peer.registry.close();
+    assert.deepEqual(await store.get("registry-confirmed/consul"), before);
+  });
+
   it("shows that it cannot be saved", async () => {
     const peer = await open();
     await store.close();
