@@ -92,7 +92,8 @@ export class FakeConsul {
   readonly #criticalNodes = new Set<string>();
   #index = 10;
   #changedAt = new Map<string, number>();
-  readonly #blocked = new Set<() => void>();
+  /** By what wakes them: what they are about. */
+  readonly #blocked = new Map<() => void, string>();
   #open = 0;
 
   /** How many questions wait for a change. */
@@ -184,9 +185,9 @@ export class FakeConsul {
     return { instances: new Map(this.#instances), changedAt: new Map(this.#changedAt), index: this.#index };
   }
 
-  /** Wakes every blocked question, as an election or an unrelated change may. */
-  wake(): void {
-    for (const resume of this.#blocked) resume();
+  /** Wakes every blocked question, as an election or an unrelated change may; or those about one service, or the list (`""`). */
+  wake(about?: string): void {
+    for (const [resume, subject] of this.#blocked) if (about === undefined || subject === about) resume();
   }
 
   /** Cuts every connection. */
@@ -266,7 +267,7 @@ export class FakeConsul {
         resolve();
       };
       const timer = setTimeout(resume, Number.parseInt(query.get("wait") ?? "0", 10));
-      this.#blocked.add(resume);
+      this.#blocked.set(resume, service);
       // Who asked has gone.
       response.once("close", resume);
     });

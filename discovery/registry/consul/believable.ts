@@ -8,7 +8,7 @@ export interface Observation {
   readonly isFiltered: boolean;
   /** Rights are denied by default, and the question carried no token. */
   readonly isAnonymousUnderDeny: boolean;
-  /** It is older than what is known: its index is lower than one that was believed, or it comes without a leader where what is known is of before the start. */
+  /** It is, or may be, older than what is known: its index is lower than one that was seen; or, where what is known is of before the start, it lacks some of that, or comes without a leader. */
   readonly isBehind: boolean;
   /** An index is lower than one that was seen: the data is not what it was, unless a leader says otherwise. */
   readonly isReset: boolean;

@@ -221,13 +221,17 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
     return isOld ? withStaleHealth(told) : told;
   }
 
-  /** A Consul with a leader has spoken. */
-  function confirmed(): void {
-    listConfirmedAt = clock.elapsed();
-    setOld(false);
-    cancelAging?.();
+  /** What it says is as old as the last word of a leader; where none was heard yet, as the first word at all, or as what was stored. */
+  function takeAge(isLeaderKnown: boolean): void {
+    if (isLeaderKnown) {
+      listConfirmedAt = clock.elapsed();
+      setOld(false);
+      cancelAging?.();
+      cancelAging = undefined;
+    }
+    listConfirmedAt ??= clock.elapsed() - (options.recalled?.ageMs() ?? 0);
     const { maxAgeMs } = options;
-    if (maxAgeMs !== undefined && !closing.signal.aborted) cancelAging = clock.after(maxAgeMs, () => setOld(true));
+    if (maxAgeMs !== undefined && !closing.signal.aborted) cancelAging ??= clock.after(Math.max(0, listConfirmedAt + maxAgeMs - clock.elapsed()), () => setOld(true));
   }
 
   function setOld(next: boolean): void {
@@ -316,9 +320,10 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         recalled: recalledNames(),
         turn: async (isFirst) => ({ waitMs: isFirst ? 0 : pacing.waitMs, signal: never, release() {} }),
         onContent(names, { isLeaderKnown }) {
-          if (isLeaderKnown) confirmed();
+          takeAge(isLeaderKnown);
+          // What waits at a server that was cut off hears of nothing; another one may know more.
+          if (isLeaderKnown !== (leaderless === undefined)) schedule.restart();
           leaderless = isLeaderKnown ? undefined : failureOf(NO_LEADER, leaderless);
-          listConfirmedAt ??= clock.elapsed() - (options.recalled?.ageMs() ?? 0);
           const hasChanged = names !== undefined && takeNames(names);
           judgeHints();
           publishFirst();

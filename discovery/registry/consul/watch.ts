@@ -81,10 +81,13 @@ export async function followQuery<T>(options: WatchOptions<T>, signal: AbortSign
       mode,
       signal: AbortSignal.any([signal, turn.signal]),
     });
-    const isBehind = mode === "stale" && (answer.index < knownIndex || (isRecalled && !answer.isLeaderKnown));
+    const members = answer.body === undefined ? (lastGood?.members ?? new Set()) : new Set(options.membersOf(answer.body));
+    // No index tells of what is recalled.
+    const isBehindRecalled = isRecalled && (!answer.isLeaderKnown || [...(recalled ?? [])].some((member) => !members.has(member)));
+    const isBehind = mode === "stale" && (answer.index < knownIndex || isBehindRecalled);
     judgeIndex(answer.index, mode);
     const seen: Observation = {
-      members: answer.body === undefined ? (lastGood?.members ?? new Set()) : new Set(options.membersOf(answer.body)),
+      members,
       isLeaderKnown: answer.isLeaderKnown,
       isFiltered: answer.isFiltered,
       isAnonymousUnderDeny: token === undefined && answer.defaultPolicy === "deny",

@@ -5,10 +5,7 @@ import { join } from "node:path";
 import { systemClock } from "../../../../../base/clock.ts";
 import { createConsulRegistry } from "../../../../../discovery/registry/consul/registry.ts";
 import type { ConsulRegistryOptions } from "../../../../../discovery/registry/consul/registry.ts";
-import { keepLastGood } from "../../../../../discovery/registry/last-good.ts";
 import type { Registry } from "../../../../../discovery/registry/registry.ts";
-import type { KeyValueStore } from "../../../../../store/key-value.ts";
-import { createMemoryStore } from "../../../../../store/memory.ts";
 import { FakeConsul } from "../../../../fakes/consul-server.ts";
 import type { FakeInstance } from "../../../../fakes/consul-server.ts";
 import { waitUntil } from "../../../../support/wait-until.ts";
@@ -145,6 +142,21 @@ describe("consul registry", () => {
     await settled("the end", () => failure() === undefined);
   });
 
+  it("does not leave questions to wait at a server that lost its leader", async () => {
+    const other = await new FakeConsul().listen();
+    try {
+      for (const server of [consul, other]) server.put(...web(2));
+      start({ otherAddresses: [other.address], pacing: { waitMs: 600_000, maxWaitMs: 600_000, intervalMs: 5 } });
+      await settled("the questions to wait", () => size() === 2 && consul.held === 2);
+      consul.faults.isLeaderless = true;
+      other.remove("web-1");
+      consul.wake("");
+      await settled("what the other one knows", () => size() === 1);
+    } finally {
+      await other.close();
+    }
+  });
+
   it("does not know health any more that nobody confirmed for long, and knows it again", async () => {
     consul.put(...web(2));
     start({ maxAgeMs: 150 });
@@ -259,13 +271,6 @@ describe("consul registry", () => {
     await settled("all of it, without the note", () => size("db") === 1 && !/may not read everything/.test(registry.status().notes.join()));
   });
 
-  async function startLasting(store: KeyValueStore): Promise<void> {
-    const lasting = keepLastGood((onSynced, recalled) => open({ onSynced, recalled }), { kind: "consul", store, clock: systemClock, admission: { scope: "", admit: (_id, service) => service } });
-    registry = lasting;
-    await lasting.load();
-    lasting.start();
-  }
-
   const health = (service = "web"): string | undefined => {
     const backends = registry.services.get(service)?.backends;
     return backends?.kind === "explicit" ? backends.workloads[0]?.health : undefined;
@@ -295,51 +300,6 @@ describe("consul registry", () => {
       await settled("what is new", () => size() === 3 && failure() === undefined);
     });
   }
-
-  it("begins with what it had, where the first that it asks lags and knows no leader", async () => {
-    const store = createMemoryStore();
-    consul.put(...web(1));
-    const past = consul.state();
-    consul.put(...web(3), { id: "db", service: "db", port: 1 });
-    await startLasting(store);
-    await settled("the content", () => size() === 3 && size("db") === 1);
-    await registry.close();
-    Object.assign(consul.faults, { past, isLeaderless: true, isWithoutQuorum: true });
-    await startLasting(store);
-    await failed("MESH_REGISTRY_UNAVAILABLE");
-    await settled("more attempts", () => (registry.status().counters?.failures["MESH_REGISTRY_UNAVAILABLE"] ?? 0) > 3);
-    assert.deepEqual([size(), size("db"), health(), registry.status().synced], [3, 1, "unknown", true]);
-    for (const fault of ["isLeaderless", "isWithoutQuorum", "past"] as const) delete consul.faults[fault];
-    await settled("news", () => health() === "healthy" && failure() === undefined);
-    assert.deepEqual([size(), size("db")], [3, 1]);
-  });
-
-  it("keeps over a new start what may not be read then, until it is read or gone", async () => {
-    const store = createMemoryStore();
-    const restart = (): Promise<void> => startLasting(store);
-    consul.put(...web(2), { id: "db", service: "db", port: 1 });
-    await restart();
-    await settled("the content", () => health() === "healthy" && health("db") === "healthy");
-    await registry.close();
-    const anHourAgo = JSON.stringify({ format: 1, confirmedAt: Date.now() - 3_600_000 });
-    await store.txn([], [{ type: "put", key: "registry-confirmed/consul", value: anHourAgo }]);
-    consul.faults.isHealthDenied = true;
-    consul.put({ id: "new", service: "new", port: 1 });
-    for (const start of ["the next start", "the one after it"]) {
-      await restart();
-      const asked = consul.questions.length;
-      await settled("the failure", () => failure() === "MESH_REGISTRY_DENIED" && consul.questions.length > asked + 6 && !registry.status().notes.join().includes("last good one"));
-      assert.deepEqual([size("web"), health(), size("db"), size("new")], [2, "unknown", 1, -1]);
-      assert.ok((registry.status().ageMs ?? 0) >= 3_500_000, `as old as Consul's last word, at ${start}`);
-      if (start === "the next start") await registry.close();
-    }
-    consul.remove("db");
-    await settled("what is gone to be gone", () => registry.services.get("db") === undefined);
-    assert.equal(size("web"), 2);
-    delete consul.faults.isHealthDenied;
-    await settled("all that is there", () => health() === "healthy" && size("new") === 1);
-    assert.ok((registry.status().ageMs ?? 3_600_000) < 3_500_000);
-  });
 
   it("does not wait for one service that Consul cannot tell of, and names it", async () => {
     consul.put(...web(1), { id: "db", service: "db", port: 1 });
