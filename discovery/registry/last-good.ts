@@ -43,6 +43,8 @@ export interface Recall {
 export interface Admission {
   /** What is read, in words that differ where that does: of another scope nothing is taken. */
   readonly scope: string;
+  /** Others whose content may be of this one too, as `admit` then judges. */
+  readonly widerScopes?: readonly string[];
   /** The service as far as the settings give it; undefined: not at all. */
   admit(id: string, service: RegistryService): RegistryService | undefined;
 }
@@ -141,7 +143,8 @@ export function keepLastGood(
 
   /** What would be served under names of before could be somebody else's by now. */
   function takeStored(all: readonly StoredService[]): void {
-    const admitted = all.map(({ id, service, scope = admission.scope }) => [id, service, scope === admission.scope ? admission.admit(id, service) : undefined] as const);
+    const scopes = new Set([admission.scope, ...(admission.widerScopes ?? [])]);
+    const admitted = all.map(({ id, service, scope = admission.scope }) => [id, service, scopes.has(scope) ? admission.admit(id, service) : undefined] as const);
     services.replaceAll(new Map(admitted.flatMap(([id, , service]) => (service === undefined ? [] : [[id, withStaleHealth(service)]]))));
     stored = new Set(all.map(({ id }) => id));
     cut = admitted.filter(([, before, after]) => !isDeepStrictEqual(before, after)).map(([id]) => id).sort();

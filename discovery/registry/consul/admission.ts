@@ -22,7 +22,10 @@ export function consulAdmission(settings: AdmissionSettings): Admission {
 
   return {
     scope: JSON.stringify([datacenter, partition, consulNamespace]),
+    // What is read of an agent's own datacenter says which one that is.
+    widerScopes: [JSON.stringify([undefined, partition, consulNamespace])],
     admit(id, service) {
+      if (datacenter !== undefined && datacenterOf(service) !== datacenter) return undefined;
       const label = id.toLowerCase();
       if (ignoredServices.includes(id) || service.namespace !== namespace || service.hostname !== canonicalHostname(label, namespace, meshDomain)) return undefined;
       const given = aliasesFrom(datacenterOf(service), label, settings);

@@ -78,6 +78,10 @@ describe("stored services after a change of settings", () => {
       });
     }
 
+    it("are all there where the datacenter is named that they are in", async () => {
+      assert.deepEqual(served(await open({ datacenter: "dc1" })), [[job[0], 1, ["job.service.dc1.consul"]], [web[0], 2, ["web.service.dc1.consul"]]]);
+    });
+
     it("are none in another domain of the mesh, and the new ones once it answers", async () => {
       const next = await open({}, "other.internal");
       assert.deepEqual([served(next), hasNote(next)], [[], true]);
