@@ -51,7 +51,11 @@ export function buildPolicies(entries: ConfigEntries, standard: IntentionDefault
 function policiesOf(destination: string, verdicts: Verdicts, general: Verdicts | undefined, context: PolicyContext): ImportedResource[] {
   const denied = general === undefined ? [] : denyRules(destination, verdicts, general, context);
   const { from } = verdicts;
-  const { names } = context;
+  const { names, report } = context;
+  // Consul 1.22 finds config entries so; two that differ in nothing else are one.
+  if (destination !== destination.toLowerCase()) {
+    report({ effect: "todo", entry: entryName("service-intentions", destination), path: "Name", message: `Consul takes the intentions of ${destination} for that service however its capital letters are written, and the policies for workloads whose label ${names.serviceLabel} is just that`, remedy: "where workloads have another spelling, change it in the policies" });
+  }
   return [
     policy(destination, destination, "ALLOW", allowRules(verdicts, context), from, names),
     ...(denied.length === 0 ? [] : [policy(`${destination}-deny`, destination, "DENY", denied, from, names)]),

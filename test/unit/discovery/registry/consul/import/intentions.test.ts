@@ -159,6 +159,13 @@ describe("consul import: intentions", () => {
     assert.ok(findings.some(({ effect, message }) => effect === "lost" && message.startsWith("Odd_Name may do less than others")), JSON.stringify(findings));
   });
 
+  it("says that a label is just what it is, where Consul does not look at capital letters", () => {
+    const all = ["*", "Shop", "web"].map((Name) => ({ Kind: "service-intentions", Name, Sources: [{ Name: "b", Action: "deny" }, { Name: "*", Action: "allow" }] }));
+    const todo = importEntries(all, { intentionDefault: "deny" }).findings.filter(({ effect, path }) => effect === "todo" && path === "Name");
+    assert.deepEqual(todo.map(({ entry }) => entry), ["service-intentions Shop"]);
+    assert.match(todo[0]?.message ?? "", /whose label app is just that/);
+  });
+
   it("lets in nobody more where a permission cannot be said, and says so", () => {
     const header = [{ Name: "x-user", Exact: "root" }];
     const all = [
