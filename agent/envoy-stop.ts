@@ -19,10 +19,10 @@ const TERM_MS = 5_000;
 /** Ends an Envoy without cutting what it serves: drains, waits for the last connection or the deadline, then SIGTERM, then SIGKILL. */
 export async function stopEnvoy(envoy: Pick<RunningEnvoy, "pid" | "startedAt">, admin: EnvoyAdmin, options: StopOptions): Promise<void> {
   const { drainMs, logger } = options;
-  const deadline = Date.now() + drainMs;
+  const deadline = performance.now() + drainMs;
   try {
     if (drainMs > 0) await admin.drain();
-    while (Date.now() < deadline && (await isRunning(envoy))) {
+    while (performance.now() < deadline && (await isRunning(envoy))) {
       if ((await openConnections(admin)) === 0) break;
       await sleep(LOOK_EVERY_MS);
     }
@@ -47,7 +47,7 @@ export async function openConnections(admin: EnvoyAdmin): Promise<number> {
 }
 
 async function signalUntilGone(envoy: Pick<RunningEnvoy, "pid" | "startedAt">, signal: NodeJS.Signals, timeoutMs: number): Promise<boolean> {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   // The start time was looked at a moment ago: the number cannot belong to another process by now.
   if (!(await isRunning(envoy))) return true;
   try {
@@ -55,7 +55,7 @@ async function signalUntilGone(envoy: Pick<RunningEnvoy, "pid" | "startedAt">, s
   } catch {
     return !(await isRunning(envoy));
   }
-  while (Date.now() < deadline) {
+  while (performance.now() < deadline) {
     if (!(await isRunning(envoy))) return true;
     await sleep(20);
   }

@@ -38,7 +38,8 @@ export function keepGoodConfiguration(options: GoodConfigurationOptions): Closab
   let acceptedStamp = "";
   let savedStamp = "";
   let goodSince: { readonly stamp: string; readonly atMs: number } | undefined;
-  let savedAtMs = Number.NEGATIVE_INFINITY;
+  // Not never: then the first would be saved before Envoy was seen to serve with it.
+  let savedAtMs = clock.elapsed() - LONGEST_PAUSE_MS;
   let pauseMs = LEAST_PAUSE_MS;
   let saving: Promise<void> | undefined;
   let cancel: (() => void) | undefined;
