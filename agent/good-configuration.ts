@@ -8,6 +8,8 @@ import type { StandIns } from "./stand-ins.ts";
 
 export interface GoodConfigurationOptions {
   readonly lastKnownGood: LastKnownGood;
+  /** True where nothing is on disk: then anything is better than nothing, and saved at once. */
+  readonly isFirst: boolean;
   /** What Envoy is told, and what it took. */
   readonly standIns: Pick<StandIns, "inForce" | "accepted" | "settled">;
   /** How far Envoy is with each type that it asked for. */
@@ -30,16 +32,15 @@ const LOOK_EVERY_MS = 500;
 
 /**
  * Saves what has been good for a while; at most once in two seconds, or ten
- * where it is large, and nothing while nothing changes. What Envoy refuses does not keep the rest from
- * being saved: of that the version is kept that Envoy took last.
+ * where it is large, and nothing while nothing changes. What Envoy refuses does
+ * not keep the rest from being saved: of that the version is kept that Envoy took last.
  */
 export function keepGoodConfiguration(options: GoodConfigurationOptions): Closable {
   const { lastKnownGood, standIns, envoy, isSettled, isWorthKeeping, clock, logger } = options;
   let acceptedStamp = "";
   let savedStamp = "";
   let goodSince: { readonly stamp: string; readonly atMs: number } | undefined;
-  // Not never: then the first would be saved before Envoy was seen to serve with it.
-  let savedAtMs = clock.elapsed() - LONGEST_PAUSE_MS;
+  let savedAtMs = options.isFirst ? Number.NEGATIVE_INFINITY : clock.elapsed() - LONGEST_PAUSE_MS;
   let pauseMs = LEAST_PAUSE_MS;
   let saving: Promise<void> | undefined;
   let cancel: (() => void) | undefined;

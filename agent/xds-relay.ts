@@ -210,6 +210,7 @@ export async function startXdsRelay(options: RelayOptions): Promise<XdsRelay> {
   tasks.own(
     keepGoodConfiguration({
       lastKnownGood,
+      isFirst: stored === undefined,
       standIns,
       envoy: () => envoy()?.types ?? [],
       // An Envoy that starts has answered before it has asked for everything; there may be another one that serves.
