@@ -13,8 +13,12 @@ import { startCuttableRelay } from "../support/cuttable-relay.ts";
 import { KubernetesApi } from "../support/kubernetes-api.ts";
 import { clusterObjects, node, pod, service, slice } from "../support/kubernetes-objects.ts";
 import type { KubernetesObject } from "../support/kubernetes-objects.ts";
+import { openKubernetesWorld } from "../support/kubernetes-world.ts";
 import { kubernetesPrograms } from "../support/kubernetes.ts";
 import { describeRegistryConformance } from "../support/registry-conformance.ts";
+import { startScramblingRelay } from "../support/scrambling-relay.ts";
+import type { ScramblingRelay } from "../support/scrambling-relay.ts";
+import { seededRandom } from "../support/seeded-random.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
 const programs = kubernetesPrograms();
@@ -42,35 +46,22 @@ const FAST = { resumeMs: 20, gatherMs: 20, backoff: { baseMs: 20, maxMs: 500 } }
     return registry;
   }
 
-  // The API server's own service is there from the beginning.
-  const ours = { namespaces: ["default"], ignoredNamespaces: [] };
+  describeRegistryConformance({ open: () => openKubernetesWorld(api, startedRegistry), numRuns: 4 });
 
-  describeRegistryConformance({
-    numRuns: 4,
-    async open() {
-      const relay = await startCuttableRelay(api.port);
-      const registry = startedRegistry({ ...ours, kubeconfig: await api.kubeconfig("reader", relay.port) });
-      const known = new Map<string, readonly KubernetesObject[]>();
-      return {
-        registry,
-        async set(name, instances) {
-          const next = clusterObjects(name, instances);
-          const staying = new Set(next.map(({ kind, metadata }) => `${kind}/${metadata.name}`));
-          const gone = (known.get(name) ?? []).filter(({ kind, metadata }) => !staying.has(`${kind}/${metadata.name}`));
-          known.set(name, next);
-          await api.apply(...next);
-          await api.remove(...gone);
-        },
-        disconnect: async () => relay.cut(),
-        reconnect: async () => relay.mend(),
-        fresh: async () => startedRegistry(ours),
-        async close() {
-          await registry.close();
-          for (const objects of known.values()) await api.remove(...objects);
-          await relay.close();
-        },
-      };
-    },
+  describe("whose events come twice, late and in another order", () => {
+    const random = seededRandom();
+    let scrambling: ScramblingRelay;
+
+    before(async () => {
+      scrambling = await startScramblingRelay({ targetPort: api.port, identity: await api.identity(), random });
+    });
+
+    after(async () => {
+      await scrambling.close();
+      for (const [what, times] of Object.entries(scrambling.done)) assert.ok(times > 10, `${times} events were ${what}, seed ${random.seed}`);
+    });
+
+    describeRegistryConformance({ open: () => openKubernetesWorld(api, startedRegistry, scrambling.port), numRuns: 6 });
   });
 
   it("is enough for the shipped rights, and each of them is needed", async () => {

@@ -57,6 +57,11 @@ export class KubernetesApi {
     return readFile(this.authorityPath);
   }
 
+  /** What it proves itself with, for whoever stands in its way. */
+  async identity(): Promise<{ readonly cert: Buffer; readonly key: Buffer }> {
+    return { cert: await this.certificate(), key: await readFile(join(this.#folder, "certs", "apiserver.key")) };
+  }
+
   /** The headers of whoever may do everything. */
   get administrator(): { readonly authorization: string } {
     return { authorization: `Bearer ${ADMIN_TOKEN}` };
