@@ -3,8 +3,9 @@
  * resources to delta ADS (registries, catalog, translation, server) in this
  * process, simulated proxies in another, over loopback cleartext HTTP/2.
  *
- *     node bench/push.ts [--services 100] [--proxies 100] [--rounds 5] [--view host]
+ *     node bench/push.ts [--services 100] [--tcp 0] [--proxies 100] [--rounds 5] [--view host]
  *
+ * `--tcp`: so many more services speak TCP, each a filter chain in the listeners.
  * `--view foreign`: each proxy is a client without our agent, which takes whole
  * route tables instead of the virtual hosts that changed.
  */
@@ -34,17 +35,19 @@ import { TYPE_URLS } from "../xds/type-urls.ts";
 import type { FleetAnswer, FleetRequest } from "./push-fleet.ts";
 
 const PORT = 8_080;
+const TCP_PORT = 5_432;
 
 const { values } = parseArgs({
   options: {
     services: { type: "string", default: "100" },
+    tcp: { type: "string", default: "0" },
     proxies: { type: "string", default: "100" },
     rounds: { type: "string", default: "5" },
     view: { type: "string", default: "host" },
   },
 });
 const isForeign = values.view === "foreign";
-const [serviceCount, proxyCount, rounds] = [Number(values.services), Number(values.proxies), Number(values.rounds)];
+const [serviceCount, tcpCount, proxyCount, rounds] = [Number(values.services), Number(values.tcp), Number(values.proxies), Number(values.rounds)];
 
 function written<K extends Kind>(kind: K, name: string, spec: Specs[K]): AnyResource {
   const metadata = { name, namespace: "default", labels: {}, annotations: {} };
@@ -61,17 +64,19 @@ const endpoint = (index: number, replica: number, generation = 0): AnyResource =
     address: `10.${generation * 2 + replica}.${index >> 8}.${index & 255}`,
     labels: { app: serviceName(index) },
   });
-const service = (index: number): AnyResource[] => [
-  written("Service", serviceName(index), { selector: { app: serviceName(index) }, ports: [{ name: "http", port: PORT }] }),
+const service = (index: number, port = { name: "http", port: PORT }): AnyResource[] => [
+  written("Service", serviceName(index), { selector: { app: serviceName(index) }, ports: [port] }),
   endpoint(index, 0),
   endpoint(index, 1),
 ];
+/** Behind the others. */
+const tcpService = (index: number): AnyResource[] => service(index, { name: "tcp", port: TCP_PORT });
 
 const mesh = meshConfigSchema.parse({});
 const store = createMemoryStore();
 const config = new SourceCollection<AnyResource>();
 const put = (resources: readonly AnyResource[]): void => config.apply(resources.map((one) => [resourceKey(one), one]));
-put([written("WorkloadGroup", "client", { template: { serviceAccount: "client" } }), ...Array.from({ length: serviceCount }, (_, index) => service(index)).flat()]);
+put([written("WorkloadGroup", "client", { template: { serviceAccount: "client" } }), ...Array.from({ length: serviceCount + tcpCount }, (_, index) => (index < serviceCount ? service(index) : tcpService(index))).flat()]);
 const statics = createStaticRegistry({ config, meshDomain: mesh.domain });
 const hosts = createAgentsRegistry({
   templates: statics.templates,
@@ -166,7 +171,7 @@ await measure("everything to everybody", () =>
     routeConfigurations: tables,
     expected: {
       [TYPE_URLS.cluster]: sizeOf(TYPE_URLS.cluster),
-      [TYPE_URLS.clusterLoadAssignment]: serviceCount,
+      [TYPE_URLS.clusterLoadAssignment]: serviceCount + tcpCount,
       [TYPE_URLS.listener]: sizeOf(TYPE_URLS.listener),
       [TYPE_URLS.routeConfiguration]: tables.length,
       [TYPE_URLS.virtualHost]: isForeign ? 0 : sizeOf(TYPE_URLS.virtualHost),
@@ -182,12 +187,13 @@ for (let round = 1; round <= rounds; round += 1) {
   await change("one DestinationRule", [[TYPE_URLS.cluster, clusterName(7)]], [
     written("DestinationRule", "bench", { host, trafficPolicy: { connectionPool: { tcp: { maxConnections: round } } } }),
   ]);
-  const index = serviceCount + round;
+  const index = serviceCount + tcpCount + 2 * round;
   const made = [[TYPE_URLS.cluster, clusterName(index)], [TYPE_URLS.clusterLoadAssignment, clusterName(index)], route(index)] as const;
   await change("one new service", made, service(index));
+  if (tcpCount > 0) await change("one new TCP service", [[TYPE_URLS.listener, "outbound|client"]], tcpService(index + 1));
 }
 
-console.log(`${serviceCount} services × 2 endpoints, ${proxyCount} proxies (view: ${values.view}), ${rounds} rounds; ${cpus().length} × ${cpus()[0]?.model}; Node ${process.version}`);
+console.log(`${serviceCount} services × 2 endpoints and ${tcpCount} of TCP, ${proxyCount} proxies (view: ${values.view}), ${rounds} rounds; ${cpus().length} × ${cpus()[0]?.model}; Node ${process.version}`);
 console.log(`first translation ${buildMs.toFixed(0)} ms; peak memory ${(peakBytes / 1e6).toFixed(0)} MB\n`);
 console.log("| what | p50 ms | p99 ms | server CPU s | bytes MB |\n|---|---|---|---|---|");
 for (const [what, { delaysMs, cpuSeconds, bytes, rounds: count }] of measured) {

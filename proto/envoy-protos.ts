@@ -10,6 +10,7 @@ export const ENVOY_PROTOS: readonly string[] = [
   "envoy/config/rbac/v3/rbac.proto",
   "envoy/config/route/v3/route.proto",
   "envoy/extensions/access_loggers/file/v3/file.proto",
+  "envoy/extensions/access_loggers/filters/cel/v3/cel.proto",
   "envoy/extensions/access_loggers/stream/v3/stream.proto",
   "envoy/extensions/filters/common/set_filter_state/v3/value.proto",
   "envoy/extensions/filters/http/cors/v3/cors.proto",

@@ -10,6 +10,7 @@ import { file_envoy_config_listener_v3_listener } from "./gen/envoy/config/liste
 import { file_envoy_config_rbac_v3_rbac } from "./gen/envoy/config/rbac/v3/rbac_pb.js";
 import { file_envoy_config_route_v3_route } from "./gen/envoy/config/route/v3/route_pb.js";
 import { file_envoy_extensions_access_loggers_file_v3_file } from "./gen/envoy/extensions/access_loggers/file/v3/file_pb.js";
+import { file_envoy_extensions_access_loggers_filters_cel_v3_cel } from "./gen/envoy/extensions/access_loggers/filters/cel/v3/cel_pb.js";
 import { file_envoy_extensions_access_loggers_stream_v3_stream } from "./gen/envoy/extensions/access_loggers/stream/v3/stream_pb.js";
 import { file_envoy_extensions_filters_common_set_filter_state_v3_value } from "./gen/envoy/extensions/filters/common/set_filter_state/v3/value_pb.js";
 import { file_envoy_extensions_filters_http_cors_v3_cors } from "./gen/envoy/extensions/filters/http/cors/v3/cors_pb.js";
@@ -54,6 +55,7 @@ export const PROTO_REGISTRY: Registry = createRegistry(
     file_envoy_config_rbac_v3_rbac,
     file_envoy_config_route_v3_route,
     file_envoy_extensions_access_loggers_file_v3_file,
+    file_envoy_extensions_access_loggers_filters_cel_v3_cel,
     file_envoy_extensions_access_loggers_stream_v3_stream,
     file_envoy_extensions_filters_common_set_filter_state_v3_value,
     file_envoy_extensions_filters_http_cors_v3_cors,

@@ -1,4 +1,4 @@
-import type { ContestedPortIr, InboundPortIr, ProxyWorkloadIr } from "./proxy.ts";
+import type { ContestedPortIr, InboundPortIr, HostWorkloadIr } from "./proxy.ts";
 
 /** An address of a host, and whose a port is there; an empty address is every address. */
 interface Place {
@@ -11,8 +11,8 @@ interface Place {
  * says nothing but where it goes to. The first by name keeps a place that two
  * claim; what the others lose is told.
  */
-export function settleInboundPlaces(workloads: readonly ProxyWorkloadIr[]): {
-  readonly workloads: readonly ProxyWorkloadIr[];
+export function settleInboundPlaces(workloads: readonly HostWorkloadIr[]): {
+  readonly workloads: readonly HostWorkloadIr[];
   readonly contested: readonly ContestedPortIr[];
 } {
   const taken = new Map<number, Place[]>();

@@ -3,16 +3,21 @@ import type { ClientValidationIr } from "./cluster.ts";
 import type { OutboundShapeIr } from "./outbound.ts";
 
 /**
- * What is one host's own: its workloads' inbound and outbound listeners. The
- * clusters, endpoints and virtual hosts that the listeners point at are shared
- * by every proxy of the same scope and are not part of it.
+ * What one proxy's listeners are made of, inbound and outbound. The clusters,
+ * endpoints and virtual hosts that the listeners point at are shared by every
+ * proxy of the same scope and are not part of it.
  */
-export interface ProxyIr {
+export interface ProxyIr extends HostIr {
+  readonly workloads: readonly ProxyWorkloadIr[];
+}
+
+/** The part of it that no other host and no service elsewhere has a say in. */
+export interface HostIr {
   readonly hostId: string;
   /** Where captured inbound connections arrive: 15006. */
   readonly inboundPort: number;
   /** Sorted by name. */
-  readonly workloads: readonly ProxyWorkloadIr[];
+  readonly workloads: readonly HostWorkloadIr[];
   /** Whom an inbound connection may come from: any workload of the trusted domains. */
   readonly clientValidation: ClientValidationIr;
   /** Places that more than one workload claims: who lost them. Absent: none. */
@@ -21,7 +26,12 @@ export interface ProxyIr {
   readonly accessLog?: "json";
 }
 
-export interface ProxyWorkloadIr {
+export interface ProxyWorkloadIr extends HostWorkloadIr {
+  /** The same object for all workloads of one scope. */
+  readonly outbound: OutboundShapeIr;
+}
+
+export interface HostWorkloadIr {
   /** Unique on the host. */
   readonly name: string;
   readonly namespace: string;
@@ -29,7 +39,6 @@ export interface ProxyWorkloadIr {
   readonly identity: string;
   /** Loopback port of its outbound listener, assigned by the agent. */
   readonly outboundPort: number;
-  readonly outbound: OutboundShapeIr;
   readonly inbound: readonly InboundPortIr[];
 }
 

@@ -40,6 +40,7 @@ export class OutboundPush {
   readonly #endpoints: EndpointPush;
   readonly #shape = new OutboundShape();
   #shapeChanged = false;
+  #builtShape: OutboundShapeIr | undefined;
   readonly #owned: OwnedResources;
   readonly #leaving: LeavingIdentities;
   /** Services whose names may be others than before. */
@@ -102,7 +103,10 @@ export class OutboundPush {
   /** Builds what is stale, one service at a step. Nothing of it is in the shared set before `commit`. */
   *build(): Generator<void, void> {
     for (const [key, ir] of this.#services.flush()) {
-      this.#shapeChanged = this.#shape.apply(key, ir) || this.#shapeChanged;
+      if (this.#shape.apply(key, ir)) {
+        this.#shapeChanged = true;
+        this.#builtShape = undefined;
+      }
       this.#owned.replace(`service ${key}`, ir === undefined ? [] : translateService(ir));
       this.#renamed.add(key);
       // Subsets decide which clusters there are endpoints for.
@@ -136,9 +140,11 @@ export class OutboundPush {
     this.#endpoints.writeAhead();
   }
 
+  /** The same object until it changes. */
   shape(): OutboundShapeIr {
     const { vipRanges, unknownDestinations } = this.#inputs.settings;
-    return this.#shape.build({ vipRanges, unknownDestinations });
+    this.#builtShape ??= this.#shape.build({ vipRanges, unknownDestinations });
+    return this.#builtShape;
   }
 
   ir(key: ServiceKey): OutboundServiceIr | undefined {

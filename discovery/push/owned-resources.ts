@@ -1,6 +1,7 @@
+import { memoized } from "../../base/memoized.ts";
 import { createResource, type Resource } from "../../xds/resource.ts";
 import type { ResourceSet } from "../../xds/resource-set.ts";
-import { type EncodedResource, encodeResource, type TranslatedResource } from "../translate/resource.ts";
+import { encodeResource, type TranslatedResource } from "../translate/resource.ts";
 
 interface ResourceRef {
   readonly typeUrl: string;
@@ -28,10 +29,10 @@ export class OwnedResources {
   replace(owner: string, resources: readonly TranslatedResource[]): void {
     const before = this.#versions.get(owner) ?? new Map<string, string>();
     const after = new Map<string, string>();
-    for (const resource of resources.map(encodeResource)) {
+    for (const resource of resources.map(framed)) {
       const key = keyOf(resource);
       after.set(key, resource.version);
-      if (before.get(key) !== resource.version) this.#pending.set(key, framed(resource));
+      if (before.get(key) !== resource.version) this.#pending.set(key, resource);
       this.#owners.set(key, owner);
     }
     for (const key of before.keys()) {
@@ -56,9 +57,9 @@ export class OwnedResources {
     this.#set.update((transaction) => {
       for (const [owner, resources] of given) {
         const versions = new Map(this.#versions.get(owner));
-        for (const resource of resources.map(encodeResource)) {
+        for (const resource of resources.map(framed)) {
           const key = keyOf(resource);
-          transaction.upsert(framed(resource));
+          transaction.upsert(resource);
           if (!this.#pending.has(key)) versions.set(key, resource.version);
         }
         this.#versions.set(owner, versions);
@@ -83,9 +84,11 @@ export class OwnedResources {
   }
 }
 
-function framed({ typeUrl, name, bytes, version }: EncodedResource): Resource {
+/** What several hosts have is encoded and framed once, and in memory once. */
+const framed = memoized((translated: TranslatedResource): Resource => {
+  const { typeUrl, name, bytes, version } = encodeResource(translated);
   return createResource(typeUrl, name, bytes, version);
-}
+});
 
 function keyOf({ typeUrl, name }: ResourceRef): string {
   return `${typeUrl} ${name}`;

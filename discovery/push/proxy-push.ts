@@ -10,9 +10,9 @@ import { buildInbound } from "../ir/build-inbound.ts";
 import { settleInboundPlaces } from "../ir/inbound-places.ts";
 import { CLIENT_VALIDATION_SECRET } from "../ir/names.ts";
 import type { OutboundShapeIr } from "../ir/outbound.ts";
-import type { ProxyIr, ProxyWorkloadIr } from "../ir/proxy.ts";
-import { translateProxy } from "../translate/proxy.ts";
-import { sortedByKey } from "../translate/resource.ts";
+import type { HostIr, HostWorkloadIr, ProxyIr } from "../ir/proxy.ts";
+import { translateInbound, translateOutbound } from "../translate/proxy.ts";
+import { sortedByKey, type TranslatedResource } from "../translate/resource.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
 import { hostConfig } from "./host-config.ts";
@@ -22,7 +22,6 @@ import { OwnedResources } from "./owned-resources.ts";
 const dependency = {
   workload: (key: WorkloadKey): string => `workload:${key}`,
   serving: (key: WorkloadKey): string => `serving:${key}`,
-  shape: "shape",
   trustBundles: "trust-bundles",
 } as const;
 
@@ -36,7 +35,9 @@ export class ProxyPush {
   readonly #inputs: AddressedInputs;
   readonly #config: ConfigIndex;
   readonly #shape: () => OutboundShapeIr;
-  readonly #proxies: Derivation<ProxyIr>;
+  readonly #hosts: Derivation<HostIr>;
+  /** Whose outbound listeners are to be made anew. */
+  readonly #reshaped = new Set<string>();
   readonly #sets = new Map<string, ProxySet>();
   readonly #built = new Set<OwnedResources>();
   /** Which services an instance serves, from the endpoints. */
@@ -46,7 +47,7 @@ export class ProxyPush {
     this.#inputs = inputs;
     this.#config = config;
     this.#shape = shape;
-    this.#proxies = new Derivation((hostId, record) => this.#derive(hostId, record));
+    this.#hosts = new Derivation((hostId, record) => this.#derive(hostId, record));
   }
 
   /** A host's own resources; made empty at the first call, so that a stream can be served before its host reported. */
@@ -55,19 +56,20 @@ export class ProxyPush {
   }
 
   ir(hostId: string): ProxyIr | undefined {
-    return this.#proxies.get(hostId);
+    const host = this.#hosts.get(hostId);
+    return host === undefined ? undefined : this.#shaped(host);
   }
 
   causesOf(hostId: string): ResourceKey[] {
-    return resourcesRead(this.#proxies.readsOf(hostId));
+    return resourcesRead(this.#hosts.readsOf(hostId));
   }
 
   touchHosts(changes: readonly Change<ProxyHost>[]): void {
-    for (const { key } of changes) this.#proxies.request(key);
+    for (const { key } of changes) this.#hosts.request(key);
   }
 
   touchWorkloads(changes: readonly Change<Workload>[]): void {
-    for (const { key } of changes) this.#proxies.invalidate(dependency.workload(key));
+    for (const { key } of changes) this.#hosts.invalidate(dependency.workload(key));
   }
 
   touchEndpoints(changes: readonly Change<readonly Endpoint[]>[]): void {
@@ -78,41 +80,45 @@ export class ProxyPush {
         if (services === undefined) this.#serving.set(workload, new Set([service]));
         else services.add(service);
       }
-      for (const { workload } of [...(before ?? []), ...(after ?? [])]) this.#proxies.invalidate(dependency.serving(workload));
+      for (const { workload } of [...(before ?? []), ...(after ?? [])]) this.#hosts.invalidate(dependency.serving(workload));
     }
   }
 
   /** A service's ports decide the protocols at its workloads. */
   touchServices(keys: Iterable<ServiceKey>): void {
     for (const key of keys) {
-      for (const { workload } of this.#inputs.endpoints.get(key) ?? []) this.#proxies.invalidate(dependency.serving(workload));
+      for (const { workload } of this.#inputs.endpoints.get(key) ?? []) this.#hosts.invalidate(dependency.serving(workload));
     }
   }
 
   touchConfig(dependencies: ReadonlySet<string>): void {
-    for (const changed of dependencies) this.#proxies.invalidate(changed);
+    for (const changed of dependencies) this.#hosts.invalidate(changed);
   }
 
   touchTrustBundles(): void {
-    this.#proxies.invalidate(dependency.trustBundles);
+    this.#hosts.invalidate(dependency.trustBundles);
   }
 
   touchShape(): void {
-    this.#proxies.invalidate(dependency.shape);
+    for (const hostId of this.#hosts.values().keys()) this.#reshaped.add(hostId);
   }
 
   isStale(): boolean {
-    return this.#proxies.isStale();
+    return this.#hosts.isStale() || this.#reshaped.size > 0;
   }
 
   /** Builds what is stale, one host at a step. Nothing of it is in the hosts' own sets before `commit`. */
   *build(): Generator<void, void> {
-    for (const [hostId, ir] of this.#proxies.flush()) {
+    for (const [hostId, ir] of this.#hosts.flush()) {
       const host = this.#inputs.hosts.get(hostId);
-      const { owned } = this.#proxySet(hostId);
-      const resources = ir === undefined || host === undefined ? [] : [...translateProxy(ir), hostConfig(host, ir, this.#inputs.settings)];
-      owned.replace(hostId, resources);
-      this.#built.add(owned);
+      this.#replace("inbound", hostId, ir === undefined || host === undefined ? [] : [...translateInbound(ir), hostConfig(host, ir, this.#inputs.settings)]);
+      this.#reshaped.add(hostId);
+      yield;
+    }
+    for (const hostId of this.#reshaped) {
+      this.#reshaped.delete(hostId);
+      const ir = this.ir(hostId);
+      this.#replace("outbound", hostId, ir === undefined ? [] : translateOutbound(ir));
       yield;
     }
   }
@@ -121,6 +127,17 @@ export class ProxyPush {
   commit(): void {
     for (const owned of this.#built) owned.commit();
     this.#built.clear();
+  }
+
+  #replace(part: "inbound" | "outbound", hostId: string, resources: readonly TranslatedResource[]): void {
+    const { owned } = this.#proxySet(hostId);
+    owned.replace(part, resources);
+    this.#built.add(owned);
+  }
+
+  #shaped(host: HostIr): ProxyIr {
+    const outbound = this.#shape();
+    return { ...host, workloads: host.workloads.map((workload) => ({ ...workload, outbound })) };
   }
 
   #proxySet(hostId: string): ProxySet {
@@ -132,15 +149,11 @@ export class ProxyPush {
     return made;
   }
 
-  #derive(hostId: string, record: Recorder): ProxyIr | undefined {
+  #derive(hostId: string, record: Recorder): HostIr | undefined {
     const host = this.#inputs.hosts.get(hostId);
     if (host === undefined) return undefined;
-    record(dependency.shape);
     record(dependency.trustBundles);
-    const outbound = this.#shape();
-    const { workloads, contested } = settleInboundPlaces(
-      host.workloads.flatMap((workload) => this.#deriveWorkload(workload, outbound, record) ?? []),
-    );
+    const { workloads, contested } = settleInboundPlaces(host.workloads.flatMap((workload) => this.#deriveWorkload(workload, record) ?? []));
     return {
       hostId,
       inboundPort: host.inboundPort,
@@ -155,7 +168,7 @@ export class ProxyPush {
   }
 
   /** Undefined for a workload that the catalog does not hold, such as one whose addresses were refused. */
-  #deriveWorkload(host: ProxyHostWorkload, outbound: OutboundShapeIr, record: Recorder): ProxyWorkloadIr | undefined {
+  #deriveWorkload(host: ProxyHostWorkload, record: Recorder): HostWorkloadIr | undefined {
     record(dependency.workload(host.workload));
     record(dependency.serving(host.workload));
     const workload = this.#inputs.workloads.get(host.workload);
@@ -169,7 +182,6 @@ export class ProxyPush {
       namespace: workload.namespace,
       identity: host.identity,
       outboundPort: host.outboundPort,
-      outbound,
       inbound: buildInbound({
         workload,
         serviceProtocols: this.#serviceProtocols(workload.key),

@@ -1,4 +1,5 @@
 import type { AccessLogSchema } from "../../proto/gen/envoy/config/accesslog/v3/accesslog_pb.js";
+import { ExpressionFilterSchema } from "../../proto/gen/envoy/extensions/access_loggers/filters/cel/v3/cel_pb.js";
 import { StdoutAccessLogSchema } from "../../proto/gen/envoy/extensions/access_loggers/stream/v3/stream_pb.js";
 import type { ProxyIr } from "../ir/proxy.ts";
 import { type Init, pack } from "./resource.ts";
@@ -46,6 +47,25 @@ const FIELDS = {
   upstream_transport_failure_reason: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
   user_agent: "%REQ(USER-AGENT)%",
 } as const;
+
+/**
+ * One line for each connection of a listener, but for those of some chains: said
+ * once, where each of a thousand chains would say it anew.
+ *
+ * @param exceptChains beginnings of the names of chains that speak for themselves
+ */
+export function connectionLogs(kind: ProxyIr["accessLog"], origin: AccessLogOrigin, exceptChains: readonly string[]): AccessLogInit[] {
+  const expression = exceptChains.map((beginning) => `!xds.filter_chain_name.startsWith("${beginning}")`).join(" && ");
+  return accessLogs(kind, origin).map((log) => ({
+    ...log,
+    filter: {
+      filterSpecifier: {
+        case: "extensionFilter",
+        value: { name: "envoy.access_loggers.extension_filters.cel", configType: { case: "typedConfig", value: pack(ExpressionFilterSchema, { expression }) } },
+      },
+    },
+  }));
+}
 
 /**
  * To Envoy's standard output, not to a file called `/dev/stdout`: the latter

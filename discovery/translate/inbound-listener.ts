@@ -4,7 +4,7 @@ import type { FilterChainSchema } from "../../proto/gen/envoy/config/listener/v3
 import { ListenerSchema } from "../../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { RBACSchema } from "../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { UpstreamConnectMode } from "../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
-import type { InboundPortIr, ProxyIr, ProxyWorkloadIr } from "../ir/proxy.ts";
+import type { HostIr, HostWorkloadIr, InboundPortIr } from "../ir/proxy.ts";
 import { accessLogs } from "./access-log.ts";
 import { downstreamTls } from "./downstream-tls.ts";
 import { duration } from "./duration.ts";
@@ -28,7 +28,7 @@ const HANDSHAKE_MS = 10_000;
 
 /** A captured port and whose it is. */
 export interface OwnedPort {
-  readonly workload: ProxyWorkloadIr;
+  readonly workload: HostWorkloadIr;
   readonly port: InboundPortIr;
 }
 
@@ -40,7 +40,7 @@ export interface OwnedPort {
  * Only filter chains differ between hosts and times, as far as possible: Envoy
  * then replaces just those, and the connections of all others live on.
  */
-export function translateInboundListener(ports: readonly OwnedPort[], proxy: ProxyIr): TranslatedResource {
+export function translateInboundListener(ports: readonly OwnedPort[], proxy: HostIr): TranslatedResource {
   const plainPorts = ports.filter(({ port }) => port.mtls === "DISABLE").map(({ port }) => port.port);
   const nobody = accessLogs(proxy.accessLog, { direction: "inbound", workload: "" });
   return translated(
@@ -63,7 +63,7 @@ export function translateInboundListener(ports: readonly OwnedPort[], proxy: Pro
   );
 }
 
-function chainsOf({ workload, port }: OwnedPort, proxy: ProxyIr): FilterChainInit[] {
+function chainsOf({ workload, port }: OwnedPort, proxy: HostIr): FilterChainInit[] {
   const name = `${workload.name}|${port.port}`;
   const accessLog = accessLogs(proxy.accessLog, {
     direction: "inbound",
@@ -92,7 +92,7 @@ function chainsOf({ workload, port }: OwnedPort, proxy: ProxyIr): FilterChainIni
   }
 }
 
-function filtersOf(workload: ProxyWorkloadIr, port: InboundPortIr, authenticated: boolean, accessLog: AccessLogs): NetworkFilterInit[] {
+function filtersOf(workload: HostWorkloadIr, port: InboundPortIr, authenticated: boolean, accessLog: AccessLogs): NetworkFilterInit[] {
   if (port.protocol !== "tcp") return [inboundHttp(port, inboundTableName(workload, port), authenticated, accessLog)];
   return [
     ...tcpAdmission(port, authenticated),

@@ -1,18 +1,18 @@
 import { create } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { RouteConfigurationSchema } from "../../proto/gen/envoy/config/route/v3/route_pb.js";
-import type { InboundPortIr, ProxyWorkloadIr } from "../ir/proxy.ts";
+import type { InboundPortIr, HostWorkloadIr } from "../ir/proxy.ts";
 import { duration } from "./duration.ts";
 import { inboundClusterName } from "./fixed-clusters.ts";
 import { HTTP_FILTERS } from "./http-filter/filters.ts";
 import { sortedByKey, translated, type TranslatedResource } from "./resource.ts";
 
-export function inboundTableName(workload: ProxyWorkloadIr, { port }: InboundPortIr): string {
+export function inboundTableName(workload: HostWorkloadIr, { port }: InboundPortIr): string {
   return `inbound|${workload.name}|${port}`;
 }
 
 /** Everything to the application; the policies of the port are settings of this one route. */
-export function translateInboundRoute(workload: ProxyWorkloadIr, port: InboundPortIr): TranslatedResource {
+export function translateInboundRoute(workload: HostWorkloadIr, port: InboundPortIr): TranslatedResource {
   const name = inboundTableName(workload, port);
   return translated(
     RouteConfigurationSchema,

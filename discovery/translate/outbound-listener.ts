@@ -1,26 +1,18 @@
 import { create } from "@bufbuild/protobuf";
+import { memoized } from "../../base/memoized.ts";
 import { TrafficDirection } from "../../proto/gen/envoy/config/core/v3/base_pb.js";
-import type {
-  FilterChainSchema,
-  ListenerFilterSchema,
-} from "../../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
+import type { ListenerFilterSchema } from "../../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
 import { ListenerSchema } from "../../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { FilterStateValue_SharedWithUpstream as SharedWithUpstream } from "../../proto/gen/envoy/extensions/filters/common/set_filter_state/v3/value_pb.js";
 import { ConfigSchema as SetFilterStateSchema } from "../../proto/gen/envoy/extensions/filters/listener/set_filter_state/v3/set_filter_state_pb.js";
-import { outsideTableName, routeTableName } from "../ir/names.ts";
-import type { OutboundShapeIr, TcpRouteIr } from "../ir/outbound.ts";
+import type { OutboundShapeIr } from "../ir/outbound.ts";
 import type { ProxyIr, ProxyWorkloadIr } from "../ir/proxy.ts";
-import { accessLogs } from "./access-log.ts";
+import { accessLogs, connectionLogs } from "./access-log.ts";
 import { duration } from "./duration.ts";
-import { BLACK_HOLE_CLUSTER, PASSTHROUGH_CLUSTER } from "./fixed-clusters.ts";
-import { outboundHttp } from "./http-connection-manager.ts";
 import { httpInspectorFilter, originalDstFilter, SILENT_CLIENT_MS, tlsInspectorFilter } from "./listener-filter.ts";
 import { type Init, pack, translated, type TranslatedResource } from "./resource.ts";
-import { cidrRange, LOOPBACK_RANGES, socketAddress } from "./socket-address.ts";
-import { tcpProxy, toCluster, toClusters } from "./tcp-proxy.ts";
-
-type FilterChainInit = Init<typeof FilterChainSchema>;
-type AccessLogs = ReturnType<typeof accessLogs>;
+import { connectionChains, distinctTcpRoutes, HTTP_CHAINS, httpChains, unknownDestination } from "./outbound-chains.ts";
+import { socketAddress } from "./socket-address.ts";
 
 /**
  * Ports of protocols that begin with TLS: there the client always speaks first.
@@ -32,26 +24,38 @@ const TLS_PORTS: readonly number[] = [443, 465, 636, 853, 990, 993, 995, 5061, 5
 /** The like of HTTP: usual ports of servers of which the client speaks first, looked at whether or not a host outside of the mesh is declared there. */
 const HTTP_PORTS: readonly number[] = [80, 3000, 5000, 8000, 8008, 8080, 8081, 8082, 8090, 8888, 9000, 9090, 9200];
 
-/** What the HTTP inspector calls HTTP. */
-const HTTP_APPLICATIONS: readonly string[] = ["http/1.0", "http/1.1", "h2c"];
-
 export function outboundListenerName(workload: string): string {
   return `outbound|${workload}`;
+}
+
+/** All that a listener is made of. */
+interface OutboundListenerInputs {
+  readonly workload: Pick<ProxyWorkloadIr, "name" | "namespace" | "identity" | "outboundPort">;
+  readonly accessLog: ProxyIr["accessLog"];
 }
 
 /**
  * Where one workload's captured connections arrive. That it is this listener is
  * what tells the workload: the rules redirect each workload to its own port.
+ *
+ * It is the same object for equal workloads, of whatever host, of one shape: with
+ * many services it is large, and most hosts of a group have the same.
  */
-export function translateOutboundListener(workload: ProxyWorkloadIr, proxy: ProxyIr): TranslatedResource {
-  const name = outboundListenerName(workload.name);
-  const accessLog = accessLogs(proxy.accessLog, {
-    direction: "outbound",
-    workload: `${workload.namespace}/${workload.name}`,
-  });
-  const { outbound, outboundPort } = workload;
-  const tcpRoutes = withoutDuplicates(outbound.tcpRoutes);
-  const sniPorts = tcpRoutes.filter(({ serverNames }) => serverNames.length > 0).map(({ port }) => port);
+export function translateOutboundListener({ name, namespace, identity, outboundPort, outbound }: ProxyWorkloadIr, accessLog: ProxyIr["accessLog"]): TranslatedResource {
+  const inputs: OutboundListenerInputs = { workload: { name, namespace, identity, outboundPort }, accessLog };
+  const known = listenersOf(outbound);
+  const key = JSON.stringify(inputs);
+  let found = known.get(key);
+  if (found === undefined) known.set(key, (found = listener(inputs, outbound)));
+  return found;
+}
+
+const listenersOf = memoized((_shape: OutboundShapeIr) => new Map<string, TranslatedResource>());
+
+function listener({ workload: { name: workload, namespace, identity, outboundPort }, accessLog }: OutboundListenerInputs, shape: OutboundShapeIr): TranslatedResource {
+  const name = outboundListenerName(workload);
+  const origin = { direction: "outbound", workload: `${namespace}/${workload}` } as const;
+  const sniPorts = distinctTcpRoutes(shape).filter(({ serverNames }) => serverNames.length > 0).map(({ port }) => port);
   return translated(
     ListenerSchema,
     name,
@@ -65,14 +69,15 @@ export function translateOutboundListener(workload: ProxyWorkloadIr, proxy: Prox
       additionalAddresses: [{ address: socketAddress("::1", outboundPort) }],
       listenerFilters: [
         originalDstFilter(),
-        identityFilter(workload.identity),
+        identityFilter(identity),
         tlsInspectorFilter({ only: [...TLS_PORTS, ...sniPorts] }),
-        httpInspectorFilter({ only: [...HTTP_PORTS, ...outbound.outsideHttpPorts] }),
+        httpInspectorFilter({ only: [...HTTP_PORTS, ...shape.outsideHttpPorts] }),
       ],
       listenerFiltersTimeout: duration(SILENT_CLIENT_MS),
       continueOnListenerFiltersTimeout: true,
-      filterChains: chainsOf(outbound, tcpRoutes, accessLog),
-      defaultFilterChain: unknownDestination(outbound, accessLog),
+      filterChains: [...httpChains(shape, accessLogs(accessLog, origin)), ...connectionChains(shape)],
+      defaultFilterChain: unknownDestination(shape),
+      accessLog: connectionLogs(accessLog, origin, HTTP_CHAINS),
     }),
   );
 }
@@ -103,116 +108,4 @@ function identityFilter(identity: string): Init<typeof ListenerFilterSchema> {
       }),
     },
   };
-}
-
-/**
- * Envoy looks for the port first, then for the longest prefix within it, and
- * never returns to chains without a port. So each port has its own chains for
- * what is left over of the virtual ranges and of loopback.
- */
-function chainsOf(shape: OutboundShapeIr, tcpRoutes: readonly TcpRouteIr[], accessLog: AccessLogs): FilterChainInit[] {
-  const tcpByPort = Map.groupBy(tcpRoutes, ({ port }) => port);
-  const ports = [...new Set([...shape.httpPorts, ...shape.outsideHttpPorts, ...tcpByPort.keys()])].sort((left, right) => left - right);
-  const ofPorts = ports.flatMap((port) => [
-    ...(shape.httpPorts.includes(port) ? httpChain(port, shape.vipRanges, accessLog) : refusedVips(port, shape.vipRanges, accessLog)),
-    ...directDials(port, accessLog),
-    ...(shape.outsideHttpPorts.includes(port) ? [outsideHttpChain(port, accessLog)] : []),
-    ...(tcpByPort.get(port) ?? []).map((route) => tcpChain(route, accessLog)),
-    ...withoutServerName(port, tcpByPort.get(port) ?? [], accessLog),
-  ]);
-  return [...ofPorts, ...refusedVips(undefined, shape.vipRanges, accessLog), ...directDials(undefined, accessLog)];
-}
-
-/** Addresses outside of the virtual ranges are not the mesh's, unless somebody declared a host there. */
-function httpChain(port: number, vipRanges: readonly string[], accessLog: AccessLogs): FilterChainInit[] {
-  if (vipRanges.length === 0) return [];
-  return [
-    {
-      name: `http|${port}`,
-      filterChainMatch: { destinationPort: port, prefixRanges: vipRanges.map(cidrRange) },
-      filters: [outboundHttp({ statPrefix: `outbound_${port}`, table: routeTableName(port), normalizesPaths: true }, accessLog)],
-    },
-  ];
-}
-
-/** By the Host header to the hosts that were declared on the port; what is not HTTP is not for it. */
-function outsideHttpChain(port: number, accessLog: AccessLogs): FilterChainInit {
-  return {
-    name: `outside-http|${port}`,
-    filterChainMatch: { destinationPort: port, applicationProtocols: [...HTTP_APPLICATIONS] },
-    // A path that a stranger's server gets is left as it is written: it may be signed.
-    filters: [outboundHttp({ statPrefix: `outside_${port}`, table: outsideTableName(port), normalizesPaths: false }, accessLog)],
-  };
-}
-
-function tcpChain(route: TcpRouteIr, accessLog: AccessLogs): FilterChainInit {
-  return {
-    name: route.name,
-    filterChainMatch: {
-      destinationPort: route.port,
-      prefixRanges: route.addresses.map(cidrRange),
-      serverNames: [...route.serverNames],
-    },
-    filters: [
-      tcpProxy({
-        statPrefix: `outbound_${route.port}_tcp`,
-        ...toClusters(route.clusters),
-        accessLog,
-        ...(route.idleTimeoutMs === undefined ? {} : { idleTimeout: duration(route.idleTimeoutMs) }),
-      }),
-    ],
-  };
-}
-
-/** A virtual address that is served by SNI alone has nothing for a connection without a known one. */
-function withoutServerName(port: number, routes: readonly TcpRouteIr[], accessLog: AccessLogs): FilterChainInit[] {
-  const bySni = routes.filter(({ serverNames }) => serverNames.length > 0).flatMap(({ addresses }) => addresses);
-  const whole = new Set(routes.filter(({ serverNames }) => serverNames.length === 0).flatMap(({ addresses }) => addresses));
-  const left = [...new Set(bySni)].filter((address) => !whole.has(address)).sort();
-  return left.length === 0 ? [] : [refusal(`unknown-server-name|${port}`, port, left, accessLog)];
-}
-
-/** A virtual address leads nowhere by itself: what no service owns is closed, never passed through. */
-function refusedVips(port: number | undefined, ranges: readonly string[], accessLog: AccessLogs): FilterChainInit[] {
-  return ranges.length === 0 ? [] : [refusal(`unknown-address|${port ?? "*"}`, port, ranges, accessLog)];
-}
-
-/** A connection to loopback was not redirected here but dialed: it would borrow the workload's identity. */
-function directDials(port: number | undefined, accessLog: AccessLogs): FilterChainInit[] {
-  return [refusal(`dialed|${port ?? "*"}`, port, LOOPBACK_RANGES, accessLog)];
-}
-
-function refusal(name: string, destinationPort: number | undefined, ranges: readonly string[], accessLog: AccessLogs): FilterChainInit {
-  return {
-    name,
-    filterChainMatch: { destinationPort, prefixRanges: ranges.map(cidrRange) },
-    filters: [tcpProxy({ statPrefix: "refused", ...toCluster(BLACK_HOLE_CLUSTER), accessLog })],
-  };
-}
-
-function unknownDestination({ unknownDestinations }: OutboundShapeIr, accessLog: AccessLogs): FilterChainInit {
-  const cluster = unknownDestinations === "allow" ? PASSTHROUGH_CLUSTER : BLACK_HOLE_CLUSTER;
-  return {
-    name: "unknown-destination",
-    filters: [tcpProxy({ statPrefix: "unknown_destination", ...toCluster(cluster), accessLog })],
-  };
-}
-
-/**
- * Two chains with one match would make Envoy refuse the whole listener. The
- * first by name has the match; that there were two is shown where the IR is built.
- */
-function withoutDuplicates(routes: readonly TcpRouteIr[]): TcpRouteIr[] {
-  const taken = new Set<string>();
-  return routes.filter((route) => {
-    const places = matchesOf(route);
-    if (places.some((place) => taken.has(place))) return false;
-    places.forEach((place) => taken.add(place));
-    return true;
-  });
-}
-
-function matchesOf({ port, addresses, serverNames }: TcpRouteIr): string[] {
-  const names = serverNames.length === 0 ? [""] : serverNames;
-  return (addresses.length === 0 ? [""] : addresses).flatMap((address) => names.map((name) => `${port} ${address} ${name}`));
 }

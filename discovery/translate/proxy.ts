@@ -1,5 +1,7 @@
-import { type RouteConfiguration, RouteConfigurationSchema } from "../../proto/gen/envoy/config/route/v3/route_pb.js";
-import type { ProxyIr } from "../ir/proxy.ts";
+import { memoized } from "../../base/memoized.ts";
+import { RouteConfigurationSchema } from "../../proto/gen/envoy/config/route/v3/route_pb.js";
+import type { OutboundShapeIr } from "../ir/outbound.ts";
+import type { HostIr, ProxyIr } from "../ir/proxy.ts";
 import { blackHoleCluster, inboundCluster, passthroughCluster } from "./fixed-clusters.ts";
 import { type OwnedPort, translateInboundListener } from "./inbound-listener.ts";
 import { translateInboundRoute } from "./inbound-route.ts";
@@ -9,40 +11,43 @@ import { translateClientValidation } from "./validation.ts";
 import { meshTable, outsideTable } from "./virtual-host.ts";
 
 /**
- * All resources that are one host's own: listeners, the clusters that they need
- * besides the services', the frames of the route tables, and the secret that
- * says who may call. The certificates themselves are the agent's.
+ * All resources of one proxy besides the services': listeners, the clusters that
+ * they need, the frames of the route tables, and the secret that says who may
+ * call. The certificates themselves are the agent's.
  */
 export function translateProxy(proxy: ProxyIr): TranslatedResource[] {
-  const { workloads } = proxy;
-  const owned = ownedPorts(proxy);
-  const inboundPorts = new Set(owned.map(({ port }) => port.port));
-  return sortResources([
-    blackHoleCluster(),
-    passthroughCluster(),
-    ...[...inboundPorts].map(inboundCluster),
-    ...routeTables(proxy).map((table) => translated(RouteConfigurationSchema, table.name, table)),
-    ...owned.filter(({ port }) => port.protocol !== "tcp").map(({ workload, port }) => translateInboundRoute(workload, port)),
-    ...workloads.map((workload) => translateOutboundListener(workload, proxy)),
-    ...(owned.length === 0 ? [] : [translateInboundListener(owned, proxy)]),
-    translateClientValidation(proxy.clientValidation),
-  ]);
+  return sortResources([...translateOutbound(proxy), ...translateInbound(proxy)]);
 }
 
-/** The frames of the route tables that the outbound listeners refer to, each once. */
-function routeTables({ workloads }: ProxyIr): RouteConfiguration[] {
-  const tables = workloads.flatMap(({ outbound }) => [
-    ...outbound.httpPorts.map(meshTable),
-    ...outbound.outsideHttpPorts.map((port) => outsideTable(port, outbound.unknownDestinations)),
-  ]);
-  return [...new Map(tables.map((table) => [table.name, table])).values()];
+/** How the workloads reach others: what changes with the mesh's services. */
+export function translateOutbound({ workloads, accessLog }: Pick<ProxyIr, "workloads" | "accessLog">): TranslatedResource[] {
+  const shapes = new Set(workloads.map(({ outbound }) => outbound));
+  const shared = new Map([...shapes].flatMap((shape) => routeTables(shape)).map((table) => [table.name, table]));
+  return [blackHoleCluster(), passthroughCluster(), ...shared.values(), ...workloads.map((workload) => translateOutboundListener(workload, accessLog))];
 }
+
+/** How the workloads are reached: what changes with the host. */
+export function translateInbound(host: HostIr): TranslatedResource[] {
+  const owned = ownedPorts(host);
+  const ports = new Set(owned.map(({ port }) => port.port));
+  return [
+    ...[...ports].map(inboundCluster),
+    ...owned.filter(({ port }) => port.protocol !== "tcp").map(({ workload, port }) => translateInboundRoute(workload, port)),
+    ...(owned.length === 0 ? [] : [translateInboundListener(owned, host)]),
+    translateClientValidation(host.clientValidation),
+  ];
+}
+
+/** The frames of the route tables that outbound listeners of a shape refer to. */
+const routeTables: (shape: OutboundShapeIr) => readonly TranslatedResource[] = memoized(({ httpPorts, outsideHttpPorts, unknownDestinations }) =>
+  [...httpPorts.map(meshTable), ...outsideHttpPorts.map((port) => outsideTable(port, unknownDestinations))].map((table) => translated(RouteConfigurationSchema, table.name, table)),
+);
 
 /**
  * One owner for each (address, port): of two workloads that claim one, the first
  * by name serves it. That there were two is shown where the IR is built.
  */
-function ownedPorts({ workloads }: ProxyIr): OwnedPort[] {
+function ownedPorts({ workloads }: HostIr): OwnedPort[] {
   const taken = new Set<string>();
   const all = workloads.flatMap((workload) => workload.inbound.map((port) => ({ workload, port })));
   return all.filter(({ port }) => {

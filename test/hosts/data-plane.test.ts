@@ -159,6 +159,30 @@ describe("data plane on real hosts", function () {
 
   // In a group of its own, so that it comes after those of the families.
   describe("looking back", () => {
+    it("wrote one line for each request and for each other connection, of whatever chain", async () => {
+      const [rounds, sent] = [3, "ping\n".length];
+      const startedAt = Date.now();
+      for (let round = 0; round < rounds; round += 1) {
+        assert.equal((await mesh.tcp(mesh.hosts.a, { uid: UID.web, mode: "tcp", host: VIP.db[0], port: 5432 })).received, "db says hello\nping\n");
+        await mesh.tcp(mesh.hosts.a, { uid: UID.web, mode: "tcp", host: VIP.unowned[0], port: 5432 });
+        await mesh.http(mesh.hosts.a, { uid: UID.web, mode: "http1", host: VIP.reviews[0], port: 8080, authority: "reviews" });
+      }
+      // The log is written late, but in order.
+      await mesh.tcp(mesh.hosts.a, { uid: UID.api, mode: "tcp", host: VIP.unowned[1], port: 5432 });
+      const lines = await waitUntil(() => {
+        const written = mesh.proxies.a.accessLog().filter((line) => Date.parse(String(line["start_time"])) >= startedAt);
+        return written.some((line) => line["workload"] === "default/api") ? written : undefined;
+      }, { what: "the last line" });
+      const own = (lines ?? []).filter((line) => line["workload"] === "default/web");
+      const shown = own.map((line) => ["filter_chain", "method", "bytes_received", "upstream_cluster", "response_flags"].map((field) => line[field]));
+      const each = [
+        ["http|8080", "GET", 0, "outbound|8080||reviews.default.svc.mesh.internal", "-"],
+        ["tcp|5432|db.default.svc.mesh.internal", null, sent, "outbound|5432||db.default.svc.mesh.internal", "-"],
+        ["unknown-address|5432", null, 0, "BlackHoleCluster", "UH"],
+      ];
+      assert.deepEqual(shown.toSorted((left, right) => (String(left[0]) < String(right[0]) ? -1 : 1)), each.flatMap((line) => Array.from({ length: rounds }, () => line)));
+    });
+
     it("answered on every connection under the identity of the port's own workload", async () => {
       const lines = await waitUntil(() => {
         const meshed = mesh.proxies.b.accessLog().filter((line) => typeof line["downstream_local_identity"] === "string");

@@ -149,6 +149,34 @@ describe("startPush", () => {
     await mesh.close();
   });
 
+  it("makes the listener of equal workloads once, however many hosts there are, and nothing else of a host anew for a TCP service", async () => {
+    const mesh = await startMesh();
+    mesh.take({ do: "write", resource: resource("WorkloadGroup", "client", { template: { ports: { http: 8_080 } } }) });
+    const ports = [15_101, 15_101, 15_102];
+    for (const [at, outboundPort] of ports.entries()) {
+      mesh.hosts.report(`host-${at}`, hostReport([workloadReport({ name: "client", group: "default/client", addresses: [`10.9.0.${at}`], ports: { http: 8_080 }, outboundPort })]));
+    }
+    await mesh.settled();
+    const push = startPush(mesh.inputs);
+    const listeners = (name: string) => ports.map((_, at) => push.setOf(`host-${at}`).get(TYPE_URLS.listener, name));
+    const inbound = listeners("virtualInbound");
+    let before: ReturnType<typeof listeners> = [];
+    for (const name of ["db", "cache"]) {
+      mesh.take({ do: "write", resource: resource("Service", name, { selector: { app: name }, ports: [{ name: "tcp", port: 5_432 }] }) });
+      await mesh.settled();
+      mesh.clock.advance(BATCH_MS);
+      const [first, second, third] = listeners("outbound|client");
+      assert.ok(first !== undefined && third !== undefined && first !== before[0]);
+      assert.equal(first, second);
+      assert.notEqual(first.version, third.version);
+      assert.ok(Buffer.from(first.bytes).includes(`tcp|5432|${name}.default.svc.mesh.internal`));
+      before = [first, second, third];
+    }
+    for (const [at, listener] of listeners("virtualInbound").entries()) assert.ok(listener !== undefined && listener === inbound[at]);
+    await push.close();
+    await mesh.close();
+  });
+
   it("tells proxies nothing of zone hints", async () => {
     const east = new PlainRegistry("east");
     const put = (changes: Partial<Workload>): void =>

@@ -17,7 +17,7 @@ function listenerOf(outbound: Partial<ProxyWorkloadIr["outbound"]>): Listener {
     inbound: [],
   };
   const proxy: ProxyIr = { hostId: "h", inboundPort: 15_006, workloads: [workload], clientValidation: { name: "v", trustBundles: {} } };
-  return translateOutboundListener(workload, proxy).message as Listener;
+  return translateOutboundListener(workload, proxy.accessLog).message as Listener;
 }
 
 function chains(outbound: Partial<ProxyWorkloadIr["outbound"]>): { name: string; port: number | undefined; ranges: string[] }[] {
