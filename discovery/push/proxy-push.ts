@@ -1,9 +1,10 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Change } from "../../base/collection.ts";
 import type { ResourceKey } from "../../api/resource.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import type { Protocol } from "../../model/port.ts";
 import { rootNamespacesOf } from "../../model/root-namespace.ts";
-import type { ServiceKey } from "../../model/service.ts";
+import type { Service } from "../../model/service.ts";
 import type { Workload, WorkloadKey } from "../../model/workload.ts";
 import { createResourceSet, type ResourceSet } from "../../xds/resource-set.ts";
 import { buildInbound } from "../ir/build-inbound.ts";
@@ -18,6 +19,7 @@ import { Derivation, type Recorder } from "./derivation.ts";
 import { hostConfig } from "./host-config.ts";
 import type { AddressedInputs, ProxyHost, ProxyHostWorkload } from "./inputs.ts";
 import { OwnedResources } from "./owned-resources.ts";
+import { ServedPorts } from "./served-ports.ts";
 
 const dependency = {
   workload: (key: WorkloadKey): string => `workload:${key}`,
@@ -40,8 +42,7 @@ export class ProxyPush {
   readonly #reshaped = new Set<string>();
   readonly #sets = new Map<string, ProxySet>();
   readonly #built = new Set<OwnedResources>();
-  /** Which services an instance serves, from the endpoints. */
-  readonly #serving = new Map<WorkloadKey, Set<ServiceKey>>();
+  readonly #served = new ServedPorts();
 
   constructor(inputs: AddressedInputs, config: ConfigIndex, shape: () => OutboundShapeIr) {
     this.#inputs = inputs;
@@ -73,20 +74,13 @@ export class ProxyPush {
   }
 
   touchEndpoints(changes: readonly Change<readonly Endpoint[]>[]): void {
-    for (const { key: service, before, after } of changes) {
-      for (const { workload } of before ?? []) this.#serving.get(workload)?.delete(service);
-      for (const { workload } of after ?? []) {
-        const services = this.#serving.get(workload);
-        if (services === undefined) this.#serving.set(workload, new Set([service]));
-        else services.add(service);
-      }
-      for (const { workload } of [...(before ?? []), ...(after ?? [])]) this.#hosts.invalidate(dependency.serving(workload));
-    }
+    for (const workload of this.#served.apply(changes)) this.#hosts.invalidate(dependency.serving(workload));
   }
 
   /** A service's ports decide the protocols at its workloads. */
-  touchServices(keys: Iterable<ServiceKey>): void {
-    for (const key of keys) {
+  touchServices(changes: readonly Change<Service>[]): void {
+    for (const { key, before, after } of changes) {
+      if (isDeepStrictEqual(before?.ports, after?.ports)) continue;
       for (const { workload } of this.#inputs.endpoints.get(key) ?? []) this.#hosts.invalidate(dependency.serving(workload));
     }
   }
@@ -195,12 +189,11 @@ export class ProxyPush {
 
   #serviceProtocols(workload: WorkloadKey): Map<number, Protocol> {
     const protocols = new Map<number, Protocol>();
-    for (const key of [...(this.#serving.get(workload) ?? [])].sort()) {
-      const service = this.#inputs.services.get(key);
-      for (const endpoint of this.#inputs.endpoints.get(key) ?? []) {
-        if (endpoint.workload !== workload) continue;
-        const port = service?.ports.find(({ number }) => number === endpoint.servicePort);
-        if (port !== undefined && !protocols.has(endpoint.port)) protocols.set(endpoint.port, port.protocol);
+    for (const [key, served] of this.#served.of(workload)) {
+      const ports = this.#inputs.services.get(key)?.ports ?? [];
+      for (const { servicePort, port } of served) {
+        const protocol = ports.find(({ number }) => number === servicePort)?.protocol;
+        if (protocol !== undefined && !protocols.has(port)) protocols.set(port, protocol);
       }
     }
     return protocols;

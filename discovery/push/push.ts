@@ -39,7 +39,7 @@ export function startPush(inputs: PushInputs): Push {
   const index = new ConfigIndex(settings);
   const onServices = (changes: readonly Change<Service>[]): void => {
     outbound.touchServices(changes);
-    proxies.touchServices(changes.map(({ key }) => key));
+    proxies.touchServices(changes);
     later();
   };
   const services = followAddressedServices(inputs.services, inputs.awaitingAddress, onServices);

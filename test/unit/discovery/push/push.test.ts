@@ -3,7 +3,6 @@ import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { LEAVING_MS } from "../../../../discovery/push/leaving-identities.ts";
 import { type Push, startPush } from "../../../../discovery/push/push.ts";
-import type { ResourceSet } from "../../../../xds/resource-set.ts";
 import { hostReport, workloadReport } from "../../../support/host-report.ts";
 import { BATCH_MS, HOSTS, startMesh } from "../../../support/push-mesh.ts";
 import { meshSteps } from "../../../support/push-steps.ts";
@@ -11,6 +10,7 @@ import type { Workload } from "../../../../model/workload.ts";
 import { foreignService, PlainRegistry, plainWorkload } from "../../../support/plain-registry.ts";
 import { resource } from "../../../support/resource.ts";
 import { createSlices, endpointsOf } from "../../../support/push-slices.ts";
+import { versionsOf } from "../../../support/pushed-versions.ts";
 import { TYPE_URLS } from "../../../../xds/type-urls.ts";
 
 describe("startPush", () => {
@@ -119,60 +119,6 @@ describe("startPush", () => {
       if (!slices.runOne()) mesh.clock.advance(BATCH_MS);
     }
     assert.equal(writes, 3, `${slice} slices`);
-    await push.close();
-    await mesh.close();
-  });
-
-  it("changes one load assignment for one endpoint, and no listener for a route", async () => {
-    const mesh = await startMesh();
-    for (const app of ["web", "db"]) {
-      mesh.take({ do: "write", resource: resource("Service", app, { selector: { app }, ports: [{ name: "http", port: 80, targetPort: 8_080 }] }) });
-      mesh.take({ do: "write", resource: resource("WorkloadGroup", app, { metadata: { labels: { app } }, template: { ports: { http: 8_080 } } }) });
-    }
-    mesh.take({ do: "report", host: "h1", groups: ["default/web", "default/db"], isHealthy: true });
-    await mesh.settled();
-    const push = startPush(mesh.inputs);
-    const changed = (act: () => void): string[] => {
-      const before = versionsOf(push);
-      act();
-      mesh.clock.advance(BATCH_MS);
-      const after = versionsOf(push);
-      return [...new Set([...Object.keys(before), ...Object.keys(after)])].filter((key) => before[key] !== after[key]);
-    };
-    assert.deepEqual(
-      changed(() => mesh.take({ do: "report", host: "h2", groups: ["default/web"], isHealthy: true })).filter((key) => !key.startsWith("h2 ")),
-      ["shared ClusterLoadAssignment outbound|80||web.default.svc.mesh.internal"],
-    );
-    const routed = resource("VirtualService", "web", { hosts: ["web"], http: [{ route: [{ destination: { host: "web" } }], timeout: "1s" }] });
-    assert.deepEqual(changed(() => mesh.take({ do: "write", resource: routed })), ["shared VirtualHost 80/web.default.svc.mesh.internal:80"]);
-    await push.close();
-    await mesh.close();
-  });
-
-  it("makes the listener of equal workloads once, however many hosts there are, and nothing else of a host anew for a TCP service", async () => {
-    const mesh = await startMesh();
-    mesh.take({ do: "write", resource: resource("WorkloadGroup", "client", { template: { ports: { http: 8_080 } } }) });
-    const ports = [15_101, 15_101, 15_102];
-    for (const [at, outboundPort] of ports.entries()) {
-      mesh.hosts.report(`host-${at}`, hostReport([workloadReport({ name: "client", group: "default/client", addresses: [`10.9.0.${at}`], ports: { http: 8_080 }, outboundPort })]));
-    }
-    await mesh.settled();
-    const push = startPush(mesh.inputs);
-    const listeners = (name: string) => ports.map((_, at) => push.setOf(`host-${at}`).get(TYPE_URLS.listener, name));
-    const inbound = listeners("virtualInbound");
-    let before: ReturnType<typeof listeners> = [];
-    for (const name of ["db", "cache"]) {
-      mesh.take({ do: "write", resource: resource("Service", name, { selector: { app: name }, ports: [{ name: "tcp", port: 5_432 }] }) });
-      await mesh.settled();
-      mesh.clock.advance(BATCH_MS);
-      const [first, second, third] = listeners("outbound|client");
-      assert.ok(first !== undefined && third !== undefined && first !== before[0]);
-      assert.equal(first, second);
-      assert.notEqual(first.version, third.version);
-      assert.ok(Buffer.from(first.bytes).includes(`tcp|5432|${name}.default.svc.mesh.internal`));
-      before = [first, second, third];
-    }
-    for (const [at, listener] of listeners("virtualInbound").entries()) assert.ok(listener !== undefined && listener === inbound[at]);
     await push.close();
     await mesh.close();
   });
@@ -336,14 +282,4 @@ function momentOf(push: Push): Moment {
 
 function areOfOneMoment(now: Moment, then: Moment): boolean {
   return isDeepStrictEqual(now.shared, then.shared) && [...now.named].every(([listener, clusters]) => (then.named.get(listener) ?? clusters) === clusters);
-}
-
-/** Everything that proxies are told: version by set, type and name. */
-function versionsOf(push: Push, exceptType = ""): Record<string, string> {
-  const of = (owner: string, set: ResourceSet): [string, string][] =>
-    [...set.types()].filter((typeUrl) => exceptType === "" || !typeUrl.endsWith(`.${exceptType}`)).flatMap((typeUrl) =>
-      [...set.list(typeUrl)].map((one): [string, string] => [`${owner} ${typeUrl.slice(typeUrl.lastIndexOf(".") + 1)} ${one.name}`, one.version]),
-    );
-  const sets = [of("shared", push.shared), ...HOSTS.map((host) => of(host, push.setOf(host)))];
-  return Object.fromEntries(sets.flat().sort(([left], [right]) => (left < right ? -1 : 1)));
 }
