@@ -21,9 +21,9 @@ export function translateProxy(proxy: ProxyIr): TranslatedResource[] {
 
 /** How the workloads reach others: what changes with the mesh's services. */
 export function translateOutbound({ workloads, accessLog }: Pick<ProxyIr, "workloads" | "accessLog">): TranslatedResource[] {
-  const shapes = new Set(workloads.map(({ outbound }) => outbound));
-  const shared = new Map([...shapes].flatMap((shape) => routeTables(shape)).map((table) => [table.name, table]));
-  return [blackHoleCluster(), passthroughCluster(), ...shared.values(), ...workloads.map((workload) => translateOutboundListener(workload, accessLog))];
+  const shapes = [...new Set(workloads.map(({ outbound }) => outbound))];
+  const shared = new Map(shapes.flatMap(resourcesOfShape).map((resource) => [`${resource.typeUrl} ${resource.name}`, resource]));
+  return [...shared.values(), ...workloads.map((workload) => translateOutboundListener(workload, accessLog))];
 }
 
 /** How the workloads are reached: what changes with the host. */
@@ -38,10 +38,11 @@ export function translateInbound(host: HostIr): TranslatedResource[] {
   ];
 }
 
-/** The frames of the route tables that outbound listeners of a shape refer to. */
-const routeTables: (shape: OutboundShapeIr) => readonly TranslatedResource[] = memoized(({ httpPorts, outsideHttpPorts, unknownDestinations }) =>
-  [...httpPorts.map(meshTable), ...outsideHttpPorts.map((port) => outsideTable(port, unknownDestinations))].map((table) => translated(RouteConfigurationSchema, table.name, table)),
-);
+/** What outbound listeners of a shape refer to besides the services' resources: where nothing leads, and the frames of the route tables. */
+const resourcesOfShape: (shape: OutboundShapeIr) => readonly TranslatedResource[] = memoized(({ httpPorts, outsideHttpPorts, unknownDestinations }) => {
+  const tables = [...httpPorts.map(meshTable), ...outsideHttpPorts.map((port) => outsideTable(port, unknownDestinations))];
+  return [blackHoleCluster(), passthroughCluster(), ...tables.map((table) => translated(RouteConfigurationSchema, table.name, table))];
+});
 
 /**
  * One owner for each (address, port): of two workloads that claim one, the first
