@@ -21,6 +21,11 @@ export interface Collection<T> {
   subscribe(listener: ChangeListener<T>): () => void;
 }
 
+/** What a collection holds now, as if it had just come. */
+export function presentIn<T>(collection: Pick<Collection<T>, "entries">): { readonly key: string; readonly after: T }[] {
+  return [...collection.entries()].map(([key, after]) => ({ key, after }));
+}
+
 /** A collection that its owner writes. */
 export class SourceCollection<T> implements Collection<T> {
   readonly #values = new Map<string, T>();

@@ -1,37 +1,79 @@
-import { systemClock } from "../../base/clock.ts";
+import { type Change, type Collection, presentIn } from "../../base/collection.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { MeshConfig } from "../../api/mesh-config.ts";
 import type { RootNamespace } from "../../model/root-namespace.ts";
-import type { Catalog } from "../../discovery/catalog/catalog.ts";
-import { analyze } from "../../discovery/config/analyze.ts";
+import type { Service, ServiceKey } from "../../model/service.ts";
+import type { Workload } from "../../model/workload.ts";
+import { analysis, type Findings } from "../../discovery/config/analyze.ts";
 import type { Config } from "../../discovery/config/config.ts";
+import { LabelCensus } from "../../discovery/config/label-census.ts";
+import { createSlicedWork } from "../../discovery/push/sliced-work.ts";
 
-/** Findings are for people: they may come a moment after the change. */
+/** Findings are for people: they may come a moment after the change, and the later the more there is to look at. */
 const QUIET_MS = 250;
+const QUIET_MS_PER_RESOURCE = 0.1;
 
-/** Keeps what all resources together show, and the catalog behind them, in the resources' statuses. */
-export function followAnalysis(config: Config, catalog: Catalog, mesh: Pick<MeshConfig, "domain">, roots: readonly RootNamespace[]): Closable {
+/** What the analysis knows of the mesh besides its configuration. */
+export interface AnalyzedCatalog {
+  readonly services: Collection<Service>;
+  readonly workloads: Collection<Workload>;
+  readonly names: { find(host: string): ServiceKey | undefined };
+}
+
+/** Keeps what all resources together show, and the catalog behind them, in the resources' statuses. They are there when it returns. */
+export function followAnalysis(config: Pick<Config, "resources" | "setFindings">, catalog: AnalyzedCatalog, mesh: Pick<MeshConfig, "domain">, roots: readonly RootNamespace[], clock: Clock): Closable {
+  const census = new LabelCensus();
+  census.apply(presentIn(catalog.workloads));
+  let findings: Findings = new Map();
+  let isStale = false;
   let cancel: (() => void) | undefined;
-  const run = (): void => {
-    cancel = undefined;
-    config.setFindings(
-      analyze([...config.resources.entries().values()], {
+  const work = createSlicedWork(
+    clock,
+    function* () {
+      isStale = false;
+      findings = yield* analysis([...config.resources.entries().values()], {
         meshDomain: mesh.domain,
         roots,
         service: (host) => catalog.services.get(catalog.names.find(host) ?? ""),
-        workloads: [...catalog.workloads.entries().values()],
-      }),
-    );
-  };
+        workloads: census,
+      });
+    },
+    () => {
+      config.setFindings(findings);
+      // What changed meanwhile may have been looked at before it did.
+      if (isStale) later();
+    },
+  );
   const later = (): void => {
-    cancel ??= systemClock.after(QUIET_MS, run);
+    isStale = true;
+    if (work.isRunning()) return;
+    cancel ??= clock.after(Math.max(QUIET_MS, QUIET_MS_PER_RESOURCE * config.resources.entries().size), () => {
+      cancel = undefined;
+      work.run();
+    });
   };
-  const stops = [config.resources.subscribe(later), catalog.services.subscribe(later), catalog.workloads.subscribe(later)];
-  run();
+  const stops = [
+    config.resources.subscribe(later),
+    catalog.services.subscribe((changes) => {
+      if (changes.some(isSeen)) later();
+    }),
+    catalog.workloads.subscribe((changes) => {
+      if (census.apply(changes)) later();
+    }),
+  ];
+  work.finish();
   return {
     close() {
       cancel?.();
+      work.close();
       for (const stop of stops) stop();
     },
   };
+}
+
+/** False for what the analysis does not look at, such as a note or an address. */
+function isSeen({ before, after }: Change<Service>): boolean {
+  const seen = (service: Service | undefined): string => JSON.stringify([service?.hostname, service?.aliases, service?.namespace, service?.ports, service?.external]);
+  return seen(before) !== seen(after);
 }

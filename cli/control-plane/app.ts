@@ -103,7 +103,7 @@ async function compose(config: ControlPlaneConfig, logger: Logger, tasks: TaskGr
   for (const registry of registries) registry.start();
   await catalog.settled();
   const settings = pushSettings(mesh, clusterRoots(config));
-  tasks.own(followAnalysis(written, catalog, mesh, settings.roots));
+  tasks.own(followAnalysis(written, catalog, mesh, settings.roots, clock));
 
   // What proxies are told.
   const proxies = tasks.own(followProxyHosts({ hosts: hosts.hosts, templates: statics.templates, config: written.resources, trustDomain: mesh.trustDomain }));

@@ -4,7 +4,7 @@ import type { Issue } from "../../base/issue.ts";
 import { type RootNamespace, rootNamespacesOf } from "../../model/root-namespace.ts";
 import { isTakenOver, resolveHost } from "../../model/hostname.ts";
 import type { Service } from "../../model/service.ts";
-import { selects } from "../../model/workload.ts";
+import type { LabelCensus } from "./label-census.ts";
 
 /** What is known of the mesh besides its configuration. */
 export interface AnalysisContext {
@@ -12,8 +12,10 @@ export interface AnalysisContext {
   readonly roots: readonly RootNamespace[];
   /** By canonical hostname or alias. */
   service(host: string): Pick<Service, "hostname" | "namespace" | "ports" | "external"> | undefined;
-  readonly workloads: readonly { readonly namespace: string; readonly labels: Readonly<Record<string, string>> }[];
+  readonly workloads: Pick<LabelCensus, "has">;
 }
+
+export type Findings = ReadonlyMap<ResourceKey, readonly Issue[]>;
 
 type Destination = { readonly host: string; readonly subset?: string; readonly port?: { readonly number?: number } };
 type PlacedDestination = readonly [path: string, destination: Destination];
@@ -21,9 +23,10 @@ type Add = (resource: AnyResource, code: IssueCode, path: string, message: strin
 
 /**
  * Looks at all resources together for what each of them alone cannot show. Pure;
- * everything it finds is a warning, because the other half may come later.
+ * everything it finds is a warning, because the other half may come later. A
+ * step is one resource: with many it takes a while, and others need their turn.
  */
-export function analyze(resources: readonly AnyResource[], context: AnalysisContext): ReadonlyMap<ResourceKey, readonly Issue[]> {
+export function* analysis(resources: readonly AnyResource[], context: AnalysisContext): Generator<void, Findings> {
   const findings = new Map<ResourceKey, Issue[]>();
   const add: Add = (resource, code, path, message, remedy) => {
     const key = resourceKey(resource);
@@ -35,21 +38,36 @@ export function analyze(resources: readonly AnyResource[], context: AnalysisCont
       ...(remedy === undefined ? {} : { remedy }),
       position: resource.position,
     };
-    findings.set(key, [...(findings.get(key) ?? []), issue]);
+    const known = findings.get(key);
+    if (known === undefined) findings.set(key, [issue]);
+    else known.push(issue);
   };
-  const ordered = [...resources].sort((left, right) => (resourceKey(left) < resourceKey(right) ? -1 : 1));
-  const rules = ordered.filter((resource) => resource.kind === "DestinationRule");
-  const virtualServices = ordered.filter((resource) => resource.kind === "VirtualService");
+  const rules = sorted(resources.filter((resource) => resource.kind === "DestinationRule"));
+  yield;
+  const virtualServices = sorted(resources.filter((resource) => resource.kind === "VirtualService"));
+  yield;
   const subsets = subsetsByHost(rules, context);
-  for (const resource of virtualServices) checkDestinations(resource, subsets, context, add);
+  for (const resource of virtualServices) {
+    yield;
+    checkDestinations(resource, subsets, context, add);
+  }
   for (const rule of rules) {
+    yield;
     const host = resolveHost(rule.spec.host, rule.metadata.namespace, context.meshDomain);
     if (!host.includes("*") && context.service(host) === undefined) add(rule, "IM0210", "spec.host", `no service has the host ${host}`);
   }
-  checkRivals(virtualServices, (resource) => resource.spec.hosts ?? [], "IM0212", context, add);
-  checkRivals(rules, (resource) => [resource.spec.host], "IM0213", context, add);
-  for (const resource of ordered) checkSelector(resource, context, add);
+  yield* checkRivals(virtualServices, (resource) => resource.spec.hosts ?? [], "IM0212", context, add);
+  yield* checkRivals(rules, (resource) => [resource.spec.host], "IM0213", context, add);
+  for (const resource of resources) {
+    yield;
+    checkSelector(resource, context, add);
+  }
   return findings;
+}
+
+function sorted<R extends AnyResource>(resources: readonly R[]): R[] {
+  const keyed = resources.map((resource) => [resourceKey(resource), resource] as const);
+  return keyed.sort(([left], [right]) => (left < right ? -1 : 1)).map(([, resource]) => resource);
 }
 
 function subsetsByHost(rules: readonly ResourceOf<"DestinationRule">[], context: AnalysisContext): ReadonlyMap<string, ReadonlySet<string>> {
@@ -120,15 +138,16 @@ function destinationsOf({ spec }: ResourceOf<"VirtualService">): PlacedDestinati
  * in force, else one in a root namespace, else the first by namespace and name,
  * of the mesh's own before those of clusters.
  */
-function checkRivals<R extends AnyResource>(
+function* checkRivals<R extends AnyResource>(
   ordered: readonly R[],
   hostsOf: (resource: R) => readonly string[],
   code: "IM0212" | "IM0213",
   context: AnalysisContext,
   add: Add,
-): void {
-  const claims = new Map<string, R[]>();
+): Generator<void, void> {
+  const claims = new Map<string, Set<R>>();
   for (const resource of ordered) {
+    yield;
     for (const written of new Set(hostsOf(resource))) {
       const resolved = resolveHost(written, resource.metadata.namespace, context.meshDomain);
       const host = canonical(resolved, context);
@@ -139,12 +158,13 @@ function checkRivals<R extends AnyResource>(
         continue;
       }
       const known = claims.get(host);
-      if (known === undefined) claims.set(host, [resource]);
-      else if (!known.includes(resource)) known.push(resource);
+      if (known === undefined) claims.set(host, new Set([resource]));
+      else known.add(resource);
     }
   }
   for (const [host, rivals] of claims) {
-    if (rivals.length < 2) continue;
+    if (rivals.size < 2) continue;
+    yield;
     const own = context.service(host)?.namespace;
     const order = own === undefined ? [] : [own, ...rootNamespacesOf(own, context.roots)];
     const rank = ({ metadata, confinedTo }: R): number => (order.includes(metadata.namespace) ? order.indexOf(metadata.namespace) : order.length + Number(confinedTo !== undefined));
@@ -162,8 +182,8 @@ function checkSelector(resource: AnyResource, context: AnalysisContext, add: Add
   if (selector === undefined || Object.keys(selector.labels).length === 0) return;
   const { namespace } = resource.metadata;
   const wide = selector.isPolicy ? context.roots.find((root) => root.namespace === namespace) : undefined;
-  const isAny = context.workloads.some((workload) => (wide === undefined ? workload.namespace === namespace : workload.namespace.startsWith(wide.prefix)) && selects(selector.labels, workload.labels));
-  if (isAny) return;
+  const isMeant = (workloads: string): boolean => (wide === undefined ? workloads === namespace : workloads.startsWith(wide.prefix));
+  if (context.workloads.has(selector.labels, isMeant)) return;
   const labels = Object.entries(selector.labels).map(([key, value]) => `${key}=${value}`).join(", ");
   add(resource, "IM0214", selector.path, `no workload ${wide === undefined ? `of ${namespace} ` : wide.prefix === "" ? "" : `of ${wide.prefix}… `}has ${labels}`, "correct the labels, or start a workload that has them");
 }

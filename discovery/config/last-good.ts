@@ -43,7 +43,7 @@ export function createLastGood(options: LastGoodOptions): LastGood {
 
   const writeAll = async (): Promise<void> => {
     while (dirty.size > 0) {
-      const batch = new Map([...dirty].slice(0, storeLimits.operations));
+      const batch = new Map(dirty.entries().take(storeLimits.operations));
       for (const key of batch.keys()) dirty.delete(key);
       try {
         await store.txn([], [...batch].flatMap(([key, good]) => operationOf(key, good)));

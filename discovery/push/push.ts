@@ -1,4 +1,4 @@
-import type { Change, Collection } from "../../base/collection.ts";
+import { type Change, presentIn } from "../../base/collection.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { ResourceKey } from "../../api/resource.ts";
 import type { Service } from "../../model/service.ts";
@@ -110,9 +110,9 @@ export function startPush(inputs: PushInputs): Push {
       later();
     }),
   ];
-  onServices(present(services));
-  onEndpoints(present(endpoints));
-  proxies.touchHosts(present(hosts));
+  onServices(presentIn(services));
+  onEndpoints(presentIn(endpoints));
+  proxies.touchHosts(presentIn(hosts));
   flush();
 
   return {
@@ -131,9 +131,4 @@ export function startPush(inputs: PushInputs): Push {
       outbound.close();
     },
   };
-}
-
-/** What a collection holds now, as if it had just come. */
-function present<T>(collection: Pick<Collection<T>, "entries">): { key: string; after: T }[] {
-  return [...collection.entries()].map(([key, after]) => ({ key, after }));
 }

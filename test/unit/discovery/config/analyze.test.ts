@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { parseDocuments } from "../../../../api/document.ts";
 import { issueCodes } from "../../../../api/issue-codes.ts";
-import { analyze, type AnalysisContext } from "../../../../discovery/config/analyze.ts";
+import { analysis, type AnalysisContext, type Findings } from "../../../../discovery/config/analyze.ts";
+import { LabelCensus } from "../../../../discovery/config/label-census.ts";
 
 const ports = [{ name: "http", number: 80, protocol: "HTTP" as const }];
 const services = [
@@ -12,8 +13,21 @@ const context: AnalysisContext = {
   meshDomain: "mesh.internal",
   roots: [{ namespace: "ironmesh-system", prefix: "" }],
   service: (host) => services.find(({ hostname }) => hostname === host),
-  workloads: [{ namespace: "default", labels: { app: "a" } }],
+  workloads: workloads({ namespace: "default", labels: { app: "a" } }),
 };
+
+function workloads(...present: Parameters<LabelCensus["apply"]>[0][number]["after"][]): LabelCensus {
+  const census = new LabelCensus();
+  census.apply(present.map((after, at) => ({ key: String(at), ...(after === undefined ? {} : { after }) })));
+  return census;
+}
+
+function analyze(...given: Parameters<typeof analysis>): Findings {
+  const steps = analysis(...given);
+  let step = steps.next();
+  while (step.done !== true) step = steps.next();
+  return step.value;
+}
 
 function document(kind: string, name: string, spec: string, namespace = "default"): string {
   const group = kind.endsWith("Policy") || kind.endsWith("Authentication") ? "security.istio.io/v1" : kind === "Service" ? "v1" : "networking.istio.io/v1";
@@ -50,10 +64,10 @@ describe("analysis of all resources together", () => {
 
   it("knows the workloads that a cluster's root namespace speaks to", () => {
     const policy = (namespace: string): string => document("PeerAuthentication", "p", "{mtls: {mode: STRICT}, selector: {matchLabels: {app: web}}}", namespace);
-    const cluster: AnalysisContext = { ...context, roots: [...context.roots, { namespace: "east-root", prefix: "east-" }], workloads: [{ namespace: "east-shop", labels: { app: "web" } }] };
+    const cluster: AnalysisContext = { ...context, roots: [...context.roots, { namespace: "east-root", prefix: "east-" }], workloads: workloads({ namespace: "east-shop", labels: { app: "web" } }) };
     const codes = (namespace: string): string[] => [...analyze(parseDocuments(policy(namespace), "x.yaml", "files").resources, cluster).values()].flatMap((list) => list.map(({ message }) => message));
     assert.deepEqual([codes("east-root"), codes("ironmesh-system"), codes("east-other")], [[], [], ["no workload of east-other has app=web"]]);
-    assert.deepEqual([...analyze(parseDocuments(policy("east-root"), "x.yaml", "files").resources, { ...cluster, workloads: [] }).values()].flat().map(({ message }) => message), ["no workload of east-… has app=web"]);
+    assert.deepEqual([...analyze(parseDocuments(policy("east-root"), "x.yaml", "files").resources, { ...cluster, workloads: workloads() }).values()].flat().map(({ message }) => message), ["no workload of east-… has app=web"]);
   });
 
   it("is silent where all fits", () => {
