@@ -134,7 +134,7 @@ function judgeTraffic({ endpoint, reason, workload }: EndpointVerdict): { readon
   const told = endpoint.health === workload.health ? detail : ": another registry says so of this place";
   switch (endpoint.health) {
     case "healthy":
-      return { getsTraffic: true, reason: "healthy" };
+      return { getsTraffic: true, reason: endpoint.health === workload.health ? `healthy${detail}` : "healthy" };
     case "unknown":
       return { getsTraffic: true, reason: `nobody says that it is not healthy${detail}` };
     case "draining":

@@ -9,6 +9,7 @@ export interface FakeInstance {
   readonly id: string;
   readonly service: string;
   readonly node?: string;
+  readonly nodeTaggedAddresses?: Readonly<Record<string, string>>;
   readonly address?: string;
   readonly port?: number;
   readonly ports?: readonly { readonly Name: string; readonly Port: number }[];
@@ -19,7 +20,7 @@ export interface FakeInstance {
   readonly isConnectNative?: boolean;
   readonly tags?: readonly string[];
   readonly meta?: Readonly<Record<string, string>>;
-  readonly checks?: readonly { readonly CheckID: string; readonly Name: string; readonly Status: string; readonly Output: string }[];
+  readonly checks?: readonly { readonly CheckID: string; readonly Name: string; readonly Status: string; readonly Output: string; readonly Notes?: string }[];
   readonly weights?: { readonly Passing: number; readonly Warning: number };
 }
 
@@ -316,7 +317,7 @@ function subjectOf(path: string): string {
 /** An instance in the words of `/v1/health/service`. */
 export function entryOf(instance: FakeInstance): unknown {
   return {
-    Node: { ID: "", Node: instance.node ?? "n1", Address: "10.0.0.1", Datacenter: "dc1", TaggedAddresses: null, Meta: null },
+    Node: { ID: "", Node: instance.node ?? "n1", Address: "10.0.0.1", Datacenter: "dc1", TaggedAddresses: instance.nodeTaggedAddresses ?? null, Meta: null },
     Service: {
       ID: instance.id,
       Service: instance.service,

@@ -7,7 +7,8 @@ import { z } from "zod";
  */
 const texts = z.record(z.string(), z.string()).nullish().transform((value) => value ?? {});
 const locality = z.object({ Region: z.string().default(""), Zone: z.string().default("") }).nullish();
-const portNumber = z.number().int().min(0).max(65_535);
+/** Consul takes any number for a port. */
+const portNumber = z.number();
 
 const entrySchema = z.object({
   Node: z.object({
@@ -15,6 +16,7 @@ const entrySchema = z.object({
     Address: z.string().default(""),
     Datacenter: z.string().default(""),
     Partition: z.string().default(""),
+    TaggedAddresses: z.record(z.string(), z.string()).nullish().transform((value) => value ?? {}),
     Locality: locality,
   }),
   Service: z.object({
@@ -37,7 +39,7 @@ const entrySchema = z.object({
     Locality: locality,
   }),
   Checks: z
-    .array(z.object({ CheckID: z.string().default(""), Name: z.string().default(""), Status: z.string(), Output: z.string().default("") }))
+    .array(z.object({ CheckID: z.string().default(""), Name: z.string().default(""), Status: z.string(), Output: z.string().default(""), Notes: z.string().default("") }))
     .nullish()
     .transform((value) => value ?? []),
 });

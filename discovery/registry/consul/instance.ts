@@ -27,16 +27,16 @@ export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, no
   const { Node: node, Service: service } = entry;
   const object = [node.Datacenter, node.Partition, service.Namespace, node.Node, service.ID].filter((part) => part !== "").join("/");
   const tagged = service.TaggedAddresses[settings.addressTag];
-  const address = addressOf(entry, tagged?.Address ?? "");
+  const address = addressOf(entry, settings.addressTag);
   if (service.SocketPath !== "") {
     notes.add(`${object} listens on a unix socket, which only its own host can reach`);
     return undefined;
   }
-  const ports = portsOf(entry, tagged?.Port ?? 0);
-  if (address === "" || Object.keys(ports).length === 0) {
-    notes.add(`${object} has no ${address === "" ? "address" : "port"}`);
-    return undefined;
-  }
+  const given = portsOf(entry, tagged?.Port ?? 0);
+  for (const [, port] of given) if (!isPort(port)) notes.add(`${object} has the port ${port}, which is none: it gets no traffic there`);
+  const ports = Object.fromEntries(given.filter(([, port]) => isPort(port)));
+  if (address === "" || given.length === 0) notes.add(`${object} has no ${address === "" ? "address" : "port"}`);
+  if (address === "" || Object.keys(ports).length === 0) return undefined;
   if (familyOf(address) === undefined && (!isHostname(address) || address.startsWith("*"))) {
     notes.add(`${object} has an address that is neither an IP address nor a host name: ${JSON.stringify(address)}`);
     return undefined;
@@ -67,17 +67,25 @@ export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, no
   };
 }
 
-/** Port names to numbers; the one port of an instance that names none has the empty name, and may be another one at a tagged address. */
-function portsOf({ Service: service }: ConsulEntry, taggedPort: number): Record<string, number> {
-  const named = service.Ports.filter(({ Port }) => Port > 0).map(({ Name, Port }) => [Name, Port] as const);
-  if (named.length > 0) return Object.fromEntries(named);
-  const port = taggedPort > 0 ? taggedPort : service.Port;
-  return port > 0 ? { "": port } : {};
+/**
+ * Names and numbers of ports, also of those that are none: Consul takes any number. The one port of an instance that
+ * names none has the empty name, and may be another one at a tagged address.
+ */
+function portsOf({ Service: service }: ConsulEntry, taggedPort: number): (readonly [name: string, port: number])[] {
+  const named = service.Ports.filter(({ Port }) => Port !== 0).map(({ Name, Port }) => [Name, Port] as const);
+  if (named.length > 0) return named;
+  const port = taggedPort === 0 ? service.Port : taggedPort;
+  return port === 0 ? [] : [["", port]];
 }
 
-/** What the registry was told to prefer, then the service's own, then the node's; a host name stays one. */
-function addressOf({ Node: node, Service: service }: ConsulEntry, tagged: string): string {
-  const address = [tagged, service.Address, node.Address].find((candidate) => candidate !== "") ?? "";
+function isPort(number: number): boolean {
+  return Number.isInteger(number) && number > 0 && number < 65_536;
+}
+
+/** What the registry was told to prefer, then the service's own, then the node's, by the same preference; a host name stays one. */
+function addressOf({ Node: node, Service: service }: ConsulEntry, tag: string): string {
+  const preferred = [service.TaggedAddresses[tag]?.Address, service.Address, node.TaggedAddresses[tag], node.Address];
+  const address = preferred.find((candidate) => candidate !== undefined && candidate !== "") ?? "";
   return familyOf(address) === undefined ? address.toLowerCase().replace(/\.$/, "") : address;
 }
 
@@ -88,7 +96,7 @@ function addressOf({ Node: node, Service: service }: ConsulEntry, tagged: string
 function judge({ Service: service, Checks: checks }: ConsulEntry): { health: Health; detail: string; weight: number } {
   const passing = Math.max(1, Math.floor(service.Weights?.Passing ?? 1));
   const maintenance = checks.find(({ CheckID }) => CheckID === "_node_maintenance" || CheckID.startsWith("_service_maintenance:"));
-  if (maintenance !== undefined) return { health: "draining", detail: `maintenance: ${firstLine(maintenance.Output)}`, weight: passing };
+  if (maintenance !== undefined) return { health: "draining", detail: ["maintenance", firstLine(maintenance.Notes === "" ? maintenance.Output : maintenance.Notes)].filter((part) => part !== "").join(": "), weight: passing };
   const critical = checks.find(({ Status }) => Status !== "passing" && Status !== "warning");
   if (critical !== undefined) return { health: "unhealthy", detail: `${critical.Name}: ${firstLine(critical.Output)}`, weight: passing };
   const warning = checks.find(({ Status }) => Status === "warning");

@@ -32,6 +32,11 @@ function check(status: string, id = "c1", output = "why\nmore"): NonNullable<Fak
   return { CheckID: id, Name: "probe", Status: status, Output: output };
 }
 
+/** As Consul writes it: the operator's reason is among the notes. */
+function maintenance(id: string, reason: string): NonNullable<FakeInstance["checks"]>[number] {
+  return { ...check("critical", id, ""), Notes: reason };
+}
+
 describe("consul service", () => {
   it("is named after itself, in lower case, with Consul's names as aliases", () => {
     const service = build([{ port: 80 }]);
@@ -64,6 +69,15 @@ describe("consul service", () => {
     assert.deepEqual(read("lan_ipv6"), [["fd00::9", 80], ["10.1.1.2", 80]]);
   });
 
+  it("takes the node's tagged address where the service has none of its own, as Consul's own DNS does", () => {
+    const nodeTaggedAddresses = { wan: "203.0.113.7", wan_ipv6: "" };
+    const shapes = [{ port: 80, nodeTaggedAddresses }, { port: 80, address: "10.1.1.1", nodeTaggedAddresses }];
+    const read = (addressTag: string): unknown => instancesOf(build(shapes, { addressTag })).map(({ addresses }) => addresses[0]);
+    assert.deepEqual(read("wan"), ["203.0.113.7", "10.1.1.1"]);
+    assert.deepEqual(read("wan_ipv6"), ["10.0.0.1", "10.1.1.1"]);
+    assert.deepEqual(read(""), ["10.0.0.1", "10.1.1.1"]);
+  });
+
   it("leaves out what listens on a unix socket, and notes what speaks Consul's own mutual TLS", () => {
     const service = build([{ socketPath: "/run/web.sock" }, { port: 80, isConnectNative: true }, { port: 80 }]);
     assert.equal(instancesOf(service).length, 2);
@@ -91,8 +105,8 @@ describe("consul service", () => {
       { port: 80, weights, checks: [check("warning")] },
       { port: 80, weights: { Passing: 5, Warning: 0 }, checks: [check("warning")] },
       { port: 80, weights, checks: [check("warning"), check("critical", "c2")] },
-      { port: 80, weights, checks: [check("critical", "_service_maintenance:web-4", "upgrade")] },
-      { port: 80, weights, checks: [check("passing"), check("critical", "_node_maintenance", "reboot")] },
+      { port: 80, weights, checks: [maintenance("_service_maintenance:web-4", "upgrade")] },
+      { port: 80, weights, checks: [check("passing"), maintenance("_node_maintenance", "")] },
     ]);
     assert.deepEqual(instancesOf(service).map(({ health, weight, healthDetail }) => [health, weight, healthDetail]), [
       ["healthy", 5, undefined],
@@ -100,7 +114,7 @@ describe("consul service", () => {
       ["unhealthy", 5, "probe warns: why"],
       ["unhealthy", 5, "probe: why"],
       ["draining", 5, "maintenance: upgrade"],
-      ["draining", 5, "maintenance: reboot"],
+      ["draining", 5, "maintenance"],
     ]);
   });
 
@@ -142,6 +156,18 @@ describe("consul service", () => {
     const service = build([{}, { port: 80 }]);
     assert.equal(instancesOf(service).length, 1);
     assert.deepEqual(service?.notes, ["dc1/n1/web-0 has no port"]);
+  });
+
+  it("leaves out a port that is none, and nothing else of the answer", () => {
+    const service = build([
+      { port: 70_000 },
+      { port: -3 },
+      { port: 80, taggedAddresses: { wan: { Address: "203.0.113.1", Port: 99_999 } } },
+      { ports: [{ Name: "http", Port: 8_080 }, { Name: "odd", Port: 70_000 }] },
+    ]);
+    assert.deepEqual(instancesOf(service).map(({ name, ports }) => [name, ports]), [["web-2", { "": 80 }], ["web-3", { http: 8_080 }]]);
+    assert.deepEqual(service?.notes, ["0 has the port 70000", "1 has the port -3", "3 has the port 70000"].map((text) => `dc1/n1/web-${text}, which is none: it gets no traffic there`));
+    assert.deepEqual(instancesOf(build([{ port: 80, taggedAddresses: { wan: { Address: "203.0.113.1", Port: 99_999 } } }], { addressTag: "wan" })), []);
   });
 
   it("leaves out addresses that are no place of a mesh, and says so", () => {
