@@ -126,7 +126,7 @@ export class FakeConsulCatalog {
       return { body: Object.fromEntries(names.map((name) => [name, []])), isFiltered: visible.length < beside.length };
     }
     if (path.startsWith("/v1/catalog/service/")) {
-      const holders = [...this.nodes].filter(([, { services }]) => [...services.values()].some(({ Service: name }) => name === last));
+      const holders = [...this.nodes].filter(([, { services }]) => [...services.values()].some(({ Service: name }) => name.toLowerCase() === last.toLowerCase()));
       const visible = holders.filter(([name]) => !this.hiddenNodes.has(name));
       return { body: visible.map(([name, { meta }]) => ({ Node: name, NodeMeta: meta })), isFiltered: visible.length < holders.length };
     }

@@ -148,10 +148,11 @@ const path = consulPath();
       catalog.put(meshService("db"), [hostEndpoint("h1", "10.0.0.1")]);
       // Registered like ours by somebody's agent, without our mark: this one is read.
       await consul.register({ ID: "other", Name: "other", Address: "10.9.9.9", Port: 1 });
-      await consul.register({ ID: "db", Name: "mesh-db", Address: "10.9.9.9", Port: 1 });
-      const publisher = start();
+      // Names that differ in case alone are one to Consul.
+      await consul.register({ ID: "db", Name: "mesh-DB", Address: "10.9.9.9", Port: 1 });
+      const publisher = start({ tokenFile: join(folder, "all") });
       await reached("mesh-web", "passing");
-      await waitUntil(() => registry.services.get("other") !== undefined && registry.services.get("mesh-db") !== undefined, { what: "the registry to read" });
+      await waitUntil(() => registry.services.get("other") !== undefined && registry.services.get("mesh-DB") !== undefined, { what: "the registry to read" });
       assert.match(publisher.status().notes.join("\n"), /^default\/db is not published: mesh-db in Consul is somebody else's \(on node /);
       assert.equal((await entries("mesh-db")).length, 1);
       // A name that is ours when others come to it: both are there for a moment, and ours is not read.

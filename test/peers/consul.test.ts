@@ -64,6 +64,7 @@ const path = consulPath();
         },
         { ID: "web-2", Name: "web", Address: "10.1.0.2", Port: 8_080, Weights: { Passing: 5, Warning: 2 }, Check: { TTL: "1h", Status: "warning", Name: "slow" } },
         { ID: "web-3", Name: "web", Port: 8_080 },
+        { ID: "web-4", Name: "web", Address: "10.1.0.4", Port: 80_800 },
         { ID: "many", Name: "many", Address: "10.1.0.3", Ports: [{ Name: "http", Port: 80, Default: true }, { Name: "grpc", Port: 90 }] },
         { ID: "v6", Name: "v6", Address: "fd00::1", Port: 1 },
         { ID: "named", Name: "named", Address: "db.example.com", Port: 5_432 },
@@ -80,6 +81,7 @@ const path = consulPath();
         assert.deepEqual(first?.labels, { protocol: "http2", "tag/http": "true", "tag/v2": "true", team: "a", version: "v2" });
         assert.deepEqual([second?.addresses[0], second?.weight, second?.health], ["10.1.0.2", 2, "healthy"]);
         assert.match(web?.notes.join() ?? "", /web-3 has the address 127\.0\.0\.1/, "the node's address, which is this Consul's own loopback");
+        assert.match(web?.notes.join() ?? "", /web-4 has the port 80800, which is none/);
         assert.deepEqual(registry.services.get("many")?.ports.map(({ name, number, protocol }) => [name, number, protocol]), [["http", 80, "HTTP"], ["grpc", 90, "GRPC"]]);
         assert.equal(instancesOf(registry.services.get("v6"))[0]?.addresses[0], "fd00::1");
         assert.equal(registry.services.get("named")?.resolution, "dns");
@@ -87,9 +89,45 @@ const path = consulPath();
         assert.equal(registry.services.get("consul"), undefined);
         await consul.call("PUT", "/v1/agent/service/maintenance/web-1?enable=true&reason=upgrade");
         await waitUntil(() => instancesOf(registry.services.get("web"))[0]?.health === "draining", { what: "maintenance" });
+        assert.equal(instancesOf(registry.services.get("web"))[0]?.healthDetail, "maintenance: upgrade");
       } finally {
         await registry.close();
-        await consul.deregister("web-1", "web-2", "web-3", "many", "v6", "named");
+        await consul.deregister("web-1", "web-2", "web-3", "web-4", "many", "v6", "named");
+      }
+    });
+
+    it("takes the address that a node has for other datacenters, where its service has none of its own", async () => {
+      await consul.call("PUT", "/v1/catalog/register", { Node: "far", Address: "10.2.0.1", TaggedAddresses: { wan: "203.0.113.7" }, Service: { ID: "far-1", Service: "far", Port: 80 } });
+      const [lan, wan] = await Promise.all([startedRegistry(consul.address), startedRegistry(consul.address, { addressTag: "wan" })]);
+      try {
+        await waitUntil(() => lan.status().synced && wan.status().synced, { what: "the first content" });
+        assert.deepEqual([lan, wan].map(({ services }) => instancesOf(services.get("far"))[0]?.addresses), [["10.2.0.1"], ["203.0.113.7"]]);
+      } finally {
+        await lan.close();
+        await wan.close();
+        await consul.call("PUT", "/v1/catalog/deregister", { Node: "far" });
+      }
+    });
+
+    it("takes names that differ in case alone for one service, as Consul does, and loses nothing when one of them goes", async () => {
+      await consul.register({ ID: "a", Name: "Shop", Address: "10.3.0.1", Port: 80 }, { ID: "b", Name: "shop", Address: "10.3.0.2", Port: 80 });
+      const registry = await startedRegistry(consul.address);
+      const addresses = (): string[] => [...registry.services.entries().values()].flatMap((service) => instancesOf(service)).flatMap((one) => one.addresses).sort();
+      try {
+        await waitUntil(() => registry.status().synced, { what: "the first content" });
+        assert.deepEqual([...registry.services.entries().keys()], ["Shop"]);
+        assert.deepEqual(addresses(), ["10.3.0.1", "10.3.0.2"]);
+        const seen = new Set<number>();
+        registry.services.subscribe(() => seen.add(addresses().length));
+        await consul.deregister("a");
+        await consul.register({ ID: "marker", Name: "marker", Address: "10.3.0.3", Port: 80 });
+        await waitUntil(() => addresses().join() === "10.3.0.2,10.3.0.3", { what: "the end of one of them" });
+        assert.equal(seen.has(0), false);
+        await consul.deregister("b");
+        await waitUntil(() => addresses().join() === "10.3.0.3", { what: "the end of the service" });
+      } finally {
+        await registry.close();
+        for (const id of ["a", "b", "marker"]) await consul.call("PUT", `/v1/agent/service/deregister/${id}`);
       }
     });
 

@@ -16,7 +16,9 @@ import { Pulse } from "./pulse.ts";
 import { Schedule } from "./schedule.ts";
 import type { Place } from "./schedule.ts";
 import { isOnOneOf } from "./instance.ts";
-import { buildConsulService, isServiceName } from "./service.ts";
+import { chooseNames } from "./names.ts";
+import type { ChosenNames } from "./names.ts";
+import { buildConsulService } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 import { Sidecars } from "./sidecars.ts";
 import { describeReading } from "./status.ts";
@@ -116,16 +118,16 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   /** What it says is older than may be believed. */
   let isOld = false;
   let cancelAging: (() => void) | undefined;
-  let skipped: readonly string[] = [];
+  let chosen: ChosenNames | undefined;
   let hints: { readonly abort: AbortController; readonly finished: Promise<void> } | undefined;
   const hintFailures = new Map<string, RegistryFailure>();
   const closing = new AbortController();
 
   /** Gives whether services came or went. */
   function takeNames(all: readonly string[]): boolean {
-    const names = all.filter((service) => !ignoredServices.has(service));
-    const wanted = new Set(names.filter(isServiceName));
-    skipped = names.filter((service) => !wanted.has(service));
+    const before = chosen?.asked ?? new Map([...(options.recalled?.services().keys() ?? [])].map((service) => [service.toLowerCase(), service]));
+    chosen = chooseNames(all.filter((service) => !ignoredServices.has(service)), before);
+    const wanted = new Set(chosen.asked.values());
     const gone = [...watches.keys()].filter((service) => !wanted.has(service));
     const added = [...wanted].filter((service) => !watches.has(service));
     for (const service of gone) forget(service);
@@ -270,7 +272,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         waitMs: pacing.waitMs,
         intervalMs: (entries) => Math.max(Math.min(HINT_MS, pacing.intervalMs), Math.round(entries * LIST_MS_PER_ENTRY)),
         onService(service) {
-          const watch = watches.get(service);
+          const watch = watches.get(chosen?.asked.get(service.toLowerCase()) ?? service);
           if (watch !== undefined) schedule.hurry(watch.place);
         },
         // Once for all of them: where a whole zone fails they are hundreds.
@@ -365,7 +367,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
         watches,
         listConfirmedAt,
         failure: listFailure ?? leaderless,
-        skipped,
+        skipped: chosen?.skipped ?? [],
         isFiltered: isListFiltered,
         hintFailures,
         slowPassMs: pacing.slowPassMs,

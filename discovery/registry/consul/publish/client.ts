@@ -22,7 +22,7 @@ export interface PublishedNode {
   readonly owner: string | undefined;
   /** What carries our mark, by id. */
   readonly instances: ReadonlyMap<string, InstanceRecord>;
-  /** Services of instances on it that somebody else put there. */
+  /** Services of instances on it that somebody else put there, in lower case. */
   readonly strangers: ReadonlySet<string>;
   /** The token may not read all of it. */
   readonly isFiltered: boolean;
@@ -38,7 +38,7 @@ export interface Refusal {
 export interface PublishClient {
   node(name: string, query: PublishQuery): Promise<PublishedNode>;
   nodesOf(owner: string, query: PublishQuery): Promise<readonly string[]>;
-  /** Names of services with instances elsewhere than on the node; undefined where the token may not read all of them. */
+  /** Names of services with instances elsewhere than on the node, in lower case: Consul takes names that differ in case alone for one. Undefined where the token may not read all of them. */
   servicesBeside(node: string, query: PublishQuery): Promise<ReadonlySet<string> | undefined>;
   /** Where a service has instances that are not the owner's, in words; undefined: nowhere. */
   othersOf(service: string, owner: string, query: PublishQuery): Promise<string | undefined>;
@@ -85,7 +85,7 @@ export function createPublishClient(endpoint: ConsulEndpoint): PublishClient {
       return {
         owner: body.Node === null ? undefined : (body.Node.Meta[OWNER_META] ?? ""),
         instances: new Map(body.Services.filter(isOurs).map((service) => [service.ID, recordOf(service, statuses.get(checkIdOf(service.ID)))])),
-        strangers: new Set(body.Services.filter((service) => !isOurs(service)).map(({ Service: name }) => name)),
+        strangers: new Set(body.Services.filter((service) => !isOurs(service)).map(({ Service: name }) => name.toLowerCase())),
         isFiltered,
       };
     },
@@ -96,7 +96,7 @@ export function createPublishClient(endpoint: ConsulEndpoint): PublishClient {
     async servicesBeside(node, query) {
       const filter = `Node != ${JSON.stringify(node)}`;
       const { body, isFiltered } = await ask(query, servicesAnswerSchema, (options) => consul.catalog.service.list({ filter, ...options }));
-      return isFiltered ? undefined : new Set(Object.keys(body));
+      return isFiltered ? undefined : new Set(Object.keys(body).map((name) => name.toLowerCase()));
     },
     async othersOf(service, owner, query) {
       const { body, isFiltered } = await ask(query, holdersAnswerSchema, (options) => consul.catalog.service.nodes({ service, ...options }));

@@ -110,7 +110,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     ...options,
     client,
     settings: options,
-    sharedNames: options.sharedNames ?? [],
+    sharedNames: (options.sharedNames ?? []).map((name) => name.toLowerCase()),
     catalog: () => ({
       services: services.entries(),
       endpointsOf: (key) => endpoints.get(key) ?? [],

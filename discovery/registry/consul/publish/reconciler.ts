@@ -21,7 +21,7 @@ export interface ReconcilerOptions {
   /** Which nodes of that owner are this control plane's. */
   readonly ownNodes: OwnNodes;
   readonly settings: SelectionSettings;
-  /** Names that others may have too: instances are added to theirs. */
+  /** Names that others may have too, in lower case: instances are added to theirs. */
   readonly sharedNames: readonly string[];
   /** As it is at the moment of asking. */
   readonly catalog: () => CatalogView;
@@ -134,9 +134,10 @@ export class Reconciler {
     this.#claims.clear();
     this.#select();
     for (const service of this.#names()) {
-      if (sharedNames.includes(service)) this.#claims.set(service, undefined);
-      else if (content.strangers.has(service)) this.#claims.set(service, `on our own node ${node}, without our mark`);
-      else if (beside?.has(service) === false) this.#claims.set(service, undefined);
+      const name = service.toLowerCase();
+      if (sharedNames.includes(name)) this.#claims.set(service, undefined);
+      else if (content.strangers.has(name)) this.#claims.set(service, `on our own node ${node}, without our mark`);
+      else if (beside?.has(name) === false) this.#claims.set(service, undefined);
     }
   }
 
@@ -144,7 +145,7 @@ export class Reconciler {
   async write(query: PublishQuery): Promise<void> {
     const { client, node, owner, sharedNames, mayRemove, isSuperseded, logger } = this.#options;
     this.#select();
-    for (const service of this.#names()) if (!this.#claims.has(service) && !sharedNames.includes(service)) this.#claims.set(service, await client.othersOf(service, owner, query));
+    for (const service of this.#names()) if (!this.#claims.has(service) && !sharedNames.includes(service.toLowerCase())) this.#claims.set(service, await client.othersOf(service, owner, query));
     this.#planWrites();
     let written = 0;
     for (const batch of batchesOf(this.#writes())) {

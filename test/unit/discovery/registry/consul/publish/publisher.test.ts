@@ -182,12 +182,12 @@ describe("publishing in consul", () => {
     await published("web");
   });
 
-  it("adds to a name that others have, where that is asked for", async () => {
-    consul.register("n1", { ID: "web", Service: "web" });
-    consul.register("n1", { ID: "db", Service: "db" });
+  it("adds to a name that others have, in whatever case, where that is asked for", async () => {
+    consul.register("n1", { ID: "web", Service: "Web" });
+    consul.register("n1", { ID: "db", Service: "DB" });
     catalog.put(meshService("web"), [hostEndpoint("h1", "10.0.0.1")]);
     catalog.put(meshService("db"), [hostEndpoint("h1", "10.0.0.1")]);
-    const publisher = start({ sharedNames: ["web"] });
+    const publisher = start({ sharedNames: ["Web"] });
     await published("web");
     await readAgain();
     assert.deepEqual(namesOn(), ["web"]);
