@@ -48,7 +48,7 @@ export const issueCodes = {
   IM0206: { severity: "error", title: "not the cluster's to say", explanation: "A resource of a Kubernetes cluster speaks of hosts, namespaces, principals or addresses that are not the cluster's own. Whoever may write to a cluster has no say about the rest of the mesh, except for hosts in the registry's `resourceHosts`." },
   IM0207: { severity: "error", title: "cluster not read yet", explanation: "Since the control plane started the Kubernetes cluster has not said what its resources are. What they said before stays in force." },
   IM0208: { severity: "warning", title: "joined service", explanation: "A rule of the mesh has joined the cluster's service into one of another namespace. The joined service is not the cluster's to route, or to send callers to: resources of the mesh's own configuration do." },
-  IM0210: { severity: "warning", title: "unknown host", explanation: "No service of the mesh has the host; requests that are routed there fail." },
+  IM0210: { severity: "warning", title: "unknown host", explanation: "No service of the mesh has the host; requests that are routed there fail, and what is written for it has no effect." },
   IM0211: { severity: "warning", title: "unknown subset", explanation: "No DestinationRule defines the subset; requests that are routed there fail." },
   IM0212: { severity: "warning", title: "two VirtualServices for a host", explanation: "One VirtualService speaks for a host in the mesh; the other is not in force for it." },
   IM0213: { severity: "warning", title: "two DestinationRules for a host", explanation: "One DestinationRule speaks for a host; the other is not in force for it." },

@@ -1,4 +1,5 @@
 import type { ResourceWord } from "../../discovery/http/api.ts";
+import { formatHostPort } from "../../model/address.ts";
 import type { Column } from "../terminal/table.ts";
 
 /** Envoy resources in proto JSON. */
@@ -62,7 +63,7 @@ function columns(...headings: string[]): Column<Row>[] {
 
 function socketAddress(address: unknown): string {
   const socket = record(record(address)["socketAddress"]);
-  return `${text(socket["address"])}:${text(socket["portValue"])}`;
+  return formatHostPort(text(socket["address"]), Number(socket["portValue"] ?? 0));
 }
 
 function describeMatch(match: Json): string {
@@ -81,10 +82,18 @@ function describeRouteMatch(match: Json): string {
 function describeAction(route: Json): string {
   const forward = record(route["route"]);
   const weighted = list(record(forward["weightedClusters"])["clusters"]);
-  if (weighted.length > 0) return weighted.map((cluster) => `${text(cluster["weight"])}% ${text(cluster["name"])}`).join(", ");
+  if (weighted.length > 0) {
+    const total = weighted.reduce((sum, cluster) => sum + Number(cluster["weight"] ?? 0), 0);
+    return weighted.map((cluster) => `${shareOf(Number(cluster["weight"] ?? 0), total)} ${text(cluster["name"])}`).join(", ");
+  }
   if ("redirect" in route) return "redirect";
   if ("directResponse" in route) return `status ${text(record(route["directResponse"])["status"])}`;
   return text(forward["cluster"]);
+}
+
+/** Weights need not add up to 100. */
+function shareOf(weight: number, total: number): string {
+  return `${total === 0 ? 0 : Math.round((weight / total) * 10_000) / 100}%`;
 }
 
 function text(value: unknown): string {

@@ -49,6 +49,7 @@ export function* analysis(resources: readonly AnyResource[], context: AnalysisCo
   const subsets = subsetsByHost(rules, context);
   for (const resource of virtualServices) {
     yield;
+    checkHosts(resource, context, add);
     checkDestinations(resource, subsets, context, add);
   }
   for (const rule of rules) {
@@ -83,6 +84,15 @@ function subsetsByHost(rules: readonly ResourceOf<"DestinationRule">[], context:
 
 function canonical(host: string, context: AnalysisContext): string {
   return context.service(host)?.hostname ?? host;
+}
+
+/** Routes stand at the services of the mesh, and nowhere else. A wildcard may mean any that comes. */
+function checkHosts(resource: ResourceOf<"VirtualService">, context: AnalysisContext, add: Add): void {
+  for (const [index, written] of (resource.spec.hosts ?? []).entries()) {
+    const host = resolveHost(written, resource.metadata.namespace, context.meshDomain);
+    if (host.includes("*") || context.service(host) !== undefined) continue;
+    add(resource, "IM0210", `spec.hosts[${index}]`, `no service has the host ${host}: nothing is routed for it`, "correct the host, or add a Service or ServiceEntry");
+  }
 }
 
 function checkDestinations(

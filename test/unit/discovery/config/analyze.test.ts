@@ -85,6 +85,8 @@ describe("analysis of all resources together", () => {
     const rule = document("DestinationRule", "b", "{host: b, subsets: [{name: v1}]}");
     assert.deepEqual(found(document("VirtualService", "a", route("host: a, subset: v1")), rule), [`VirtualService/default/a IM0211 ${at}.subset`]);
     assert.deepEqual(found(document("DestinationRule", "c", "{host: c}")), ["DestinationRule/default/c IM0210 spec.host"]);
+    const gone = document("VirtualService", "c", "{hosts: [a, c, '*.example.com'], http: [{route: [{destination: {host: a}}]}]}");
+    assert.deepEqual(found(gone), ["VirtualService/default/c IM0210 spec.hosts[1]"]);
   });
 
   it("says that a service of the mesh gets no mirrored requests", () => {
