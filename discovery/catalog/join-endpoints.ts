@@ -52,9 +52,10 @@ const SAME_PLACE = "it is at the same place as ";
  * Decides about every instance at every port.
  *
  * Two instances at one (network, any address, port) are one endpoint: a meshed one
- * goes before others, then by the order of members, then the first by key. What
- * another registry says of the health at that place counts too, and the worst
- * holds. A service that is served by the mesh excludes plain endpoints, so that
+ * goes before others, then by the order of members, then one that serves before one
+ * that does not, which may be what a machine that is gone left in its registry, then
+ * the first by key. What another registry says of the health at that place counts
+ * too, by the first of its instances there, and the worst holds. A service that is served by the mesh excludes plain endpoints, so that
  * nobody who can write to a registry can turn its mutual TLS off.
  *
  * @param members in order of precedence
@@ -64,6 +65,8 @@ export function judgeEndpoints(members: readonly ServedMember[], trustDomain: st
   const verdicts: EndpointVerdict[] = [];
   /** Where the endpoint of each place is among the verdicts. */
   const byPlace = new Map<string, number>();
+  /** Which registries have said how an endpoint is. */
+  const heard = new Set<string>();
   for (const [member, workload] of inOrder(members)) {
     const isExcluded = isMeshed && !workload.meshed && !member.allowsPlaintext;
     for (const [servicePort, port] of member.ports) {
@@ -78,10 +81,13 @@ export function judgeEndpoints(members: readonly ServedMember[], trustDomain: st
         const holder = at === undefined ? undefined : verdicts[at];
         if (at === undefined || holder?.endpoint === undefined) {
           const added = verdicts.push({ workload, servicePort, endpoint }) - 1;
+          heard.add(`${added} ${workload.source.registry}`);
           for (const place of places) byPlace.set(place, added);
         } else {
           refuse(`${SAME_PLACE}${wordFor(holder.workload.source)}, which counts`);
-          if (workload.source.registry === holder.workload.source.registry) continue;
+          const word = `${at} ${workload.source.registry}`;
+          if (heard.has(word)) continue;
+          heard.add(word);
           verdicts[at] = { ...holder, endpoint: { ...holder.endpoint, health: worse(holder.endpoint.health, endpoint.health) } };
         }
       }
@@ -90,11 +96,11 @@ export function judgeEndpoints(members: readonly ServedMember[], trustDomain: st
   return verdicts;
 }
 
-/** Of two at one place a meshed one is the one that may be believed. */
+/** Of two at one place the first may be believed. */
 function inOrder(members: readonly ServedMember[]): [ServedMember, Workload][] {
   const all = members.flatMap((member, index) => member.workloads.map((workload) => ({ member, index, workload })));
   return all
-    .sort((left, right) => Number(right.workload.meshed) - Number(left.workload.meshed) || left.index - right.index || (left.workload.key < right.workload.key ? -1 : 1))
+    .sort((left, right) => Number(right.workload.meshed) - Number(left.workload.meshed) || left.index - right.index || BEST_FIRST.indexOf(left.workload.health) - BEST_FIRST.indexOf(right.workload.health) || (left.workload.key < right.workload.key ? -1 : 1))
     .map(({ member, workload }) => [member, workload]);
 }
 
@@ -103,6 +109,7 @@ function placesOf({ servicePort, network, address, additionalAddresses = [], por
   return [address, ...additionalAddresses].map((one) => `${servicePort} ${network} ${one} ${port}`);
 }
 
+const BEST_FIRST: readonly Health[] = ["healthy", "unknown", "draining", "unhealthy"];
 const WORST_FIRST: readonly Health[] = ["unhealthy", "draining", "healthy", "unknown"];
 
 /** Who does not know says nothing. */

@@ -100,6 +100,15 @@ describe("catalog", () => {
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload }) => workload), ["hosts/1", "hosts/3"]);
   });
 
+  it("believes the one that serves, of two that a registry has at one place, whichever key sorts first", () => {
+    put(reviews);
+    const left = (key: string, address: string, health: "unhealthy" | "draining"): Workload => ({ ...meshedWorkload("x", { addresses: [address], health }), key: `hosts/${key}` });
+    join(left("0", "10.0.0.1", "unhealthy"), meshedWorkload("1"), meshedWorkload("2"), left("3", "10.0.0.2", "draining"));
+    assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload, health }) => [workload, health]), [["hosts/1", "healthy"], ["hosts/2", "healthy"]]);
+    join(meshedWorkload("1", { health: "unhealthy" }));
+    assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ health }) => health), ["unhealthy", "healthy"]);
+  });
+
   it("believes a meshed workload before a plain one at the same place", () => {
     put({ ...reviews, metadata: { ...reviews.metadata, annotations: { "ironmesh.io/allow-plaintext": "true" } } });
     // Its key sorts first.

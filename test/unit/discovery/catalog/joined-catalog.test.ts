@@ -7,6 +7,7 @@ import type { SamenessRule } from "../../../../discovery/catalog/sameness.ts";
 import { VipAllocator } from "../../../../discovery/catalog/vip.ts";
 import { createStaticRegistry } from "../../../../discovery/registry/static/registry.ts";
 import type { RegistryService } from "../../../../discovery/registry/registry.ts";
+import type { Workload } from "../../../../model/workload.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import type { KeyValueStore } from "../../../../store/key-value.ts";
 import { foreignService, meshedWorkload, PlainRegistry, plainWorkload } from "../../../support/plain-registry.ts";
@@ -192,6 +193,13 @@ describe("services of several registries that a rule joins", () => {
       told(word);
       assert.deepEqual(health(), [`10.0.0.1 ${result}`], word);
     }
+  });
+
+  it("hear of a registry the one that serves, of several that it has at one place", () => {
+    all();
+    const ofPlace = (key: string, health: "healthy" | "unhealthy"): Workload => ({ ...plainWorkload("10.0.0.1", { ports: { "": 9_080 }, health }), key: `consul/${key}` });
+    register(consul, ofConsul({ backends: { kind: "explicit", workloads: [ofPlace("a-machine-that-is-gone", "unhealthy"), ofPlace("the-new-one", "healthy")] } }));
+    assert.deepEqual(catalog.endpoints.get("default/reviews")?.filter(({ address, servicePort }) => address === "10.0.0.1" && servicePort === 8_080).map(({ health }) => health), ["healthy"]);
   });
 
   it("are the one place also where an instance is told by another of its addresses", () => {
