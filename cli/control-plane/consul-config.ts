@@ -1,10 +1,14 @@
 import { z } from "zod";
+import { dnsLabelProblem } from "../../api/name.ts";
 import { HOSTS_REGISTRY } from "../../discovery/registry/agents/registry.ts";
 import { CONSUL_DEFAULTS } from "../../discovery/registry/consul/defaults.ts";
 import { PUBLISH_DEFAULTS } from "../../discovery/registry/consul/publish/publisher.ts";
 import { isHostname } from "../../model/hostname.ts";
 
-const address = z.string().regex(/^(https?:\/\/[^/]+|unix:\/\/\/.+)$/, "must be http://HOST:PORT, https://HOST:PORT or unix:///PATH");
+const address = z.string().refine(
+  (text) => /^unix:\/\/\/.+$/.test(text) || (/^https?:\/\/[^/?#@]+$/.test(text) && URL.canParse(text)),
+  "must be http://HOST:PORT, https://HOST:PORT or unix:///PATH",
+);
 const path = z.string().min(1);
 
 /** What of the mesh is registered in a Consul. */
@@ -28,7 +32,7 @@ export const consulRegistrySchema = (name: z.ZodType<string>) =>
     name,
     address: address.default("http://127.0.0.1:8500").describe("http://, https:// or unix:// address of a Consul agent. Over https:// a connection carries many questions (HTTP/2): right for more than a hundred services."),
     otherAddresses: z.array(address).optional().describe("Other agents of the same datacenter, asked in turn when one does not answer."),
-    namespace: z.string().default("consul").describe("Namespace of the mesh that its services appear in."),
+    namespace: z.string().refine((text) => dnsLabelProblem(text) === undefined, "must be a DNS label in lower case").default("consul").describe("Namespace of the mesh that its services appear in."),
     datacenter: z.string().min(1).optional().describe("Datacenter to read; the agent's own where absent. Each further one is a registry of its own."),
     partition: z.string().min(1).optional().describe("Admin partition to read (Consul Enterprise)."),
     consulNamespace: z.string().min(1).optional().describe("Namespace of Consul to read (Consul Enterprise)."),

@@ -3,7 +3,8 @@ import { foreignLines } from "../../base/foreign-text.ts";
 
 /** What an operator can mend, in one line, and under it what to do. It may quote a host or a registry. */
 export function renderFailure(failure: CodedError): string {
-  const cause = failure.cause === undefined ? "" : `: ${messageOf(failure.cause)}`;
+  const told = failure.cause === undefined ? "" : messageOf(failure.cause).trim();
+  const cause = told === "" || failure.message.includes(told) ? "" : `: ${told}`;
   const hint = failure.hint === undefined ? "" : `\n  ${failure.hint}`;
   return foreignLines(`ironmesh: ${failure.code}: ${failure.message}${cause}${hint}`);
 }

@@ -31,8 +31,22 @@ const hints: Readonly<Record<ConsulFailureCode, string>> = {
   MESH_REGISTRY_SHRUNK: "the last good content stays in force until a leader confirms the new one",
 };
 
+/** What is known better by the words of a failure, of ours or of whoever answered. */
+const particularHints: readonly (readonly [said: RegExp, hint: string])[] = [
+  [/no token is configured/, "give the registry a tokenFile, with a token that has service:read and node:read"],
+  [/^the token file cannot be read/, "tokenFile is a file with the token alone, which the control plane may read"],
+  [/ACL not found/, "this Consul has no such token: was it deleted, has it expired, is it local to another datacenter? The file wants the token's SecretID, not its AccessorID"],
+  [/HTTP request to an HTTPS server/, "this port of Consul speaks TLS: write https://"],
+  [/wrong version number/, "this port of Consul speaks no TLS: give its https port, or write http://"],
+  [/unable to (?:verify|get)|self[- ]signed certificate/, "caFile has to be the root of the Consul agent's certificate (`consul tls ca create` names it consul-agent-ca.pem)"],
+  [/certificate required/, "this Consul wants a client certificate (verify_incoming): give certificateFile and keyFile"],
+  [/altnames/, "give serverName a name that is in the Consul agent's certificate, such as server.dc1.consul"],
+  [/^consul answered 404/, "is this address really a Consul agent's HTTP API?"],
+];
+
 export function consulFailure(code: ConsulFailureCode, message: string, cause?: unknown, facts: Readonly<Record<string, unknown>> = {}): CodedError {
-  return new CodedError(code, message, { hint: hints[code], facts, ...(cause === undefined ? {} : { cause }) });
+  const hint = particularHints.find(([said]) => said.test(message))?.[1] ?? hints[code];
+  return new CodedError(code, message, { hint, facts, ...(cause === undefined ? {} : { cause }) });
 }
 
 /** A failure as a status tells it. @param since milliseconds since the epoch */
@@ -49,7 +63,7 @@ export function failureOfStatus(status: number, body: string): CodedError {
 
 /** What is thrown where no answer came at all. */
 export function failureOfTransport(cause: unknown): CodedError {
-  return consulFailure("MESH_REGISTRY_UNREACHABLE", `consul does not answer: ${messageOf(cause)}`, cause);
+  return consulFailure("MESH_REGISTRY_UNREACHABLE", `consul does not answer: ${messageOf(cause).trim()}`, cause);
 }
 
 /** What Node says where no connection can be made at all: whatever is asked, the answer is the same. */

@@ -32,6 +32,9 @@ describe("configuration of a consul registry", () => {
   for (const [what, registry, complaint] of [
     ["an address without a scheme", { address: "consul:8500" }, "registries.0.address: must be http://HOST:PORT, https://HOST:PORT or unix:///PATH"],
     ["an address with a path", { address: "http://consul:8500/v1" }, "registries.0.address: must be http://HOST:PORT, https://HOST:PORT or unix:///PATH"],
+    ["an address with a user", { address: "http://user:password@consul:8500" }, "registries.0.address: must be http://HOST:PORT, https://HOST:PORT or unix:///PATH"],
+    ["an address with a port that is none", { address: "http://consul:99999" }, "registries.0.address: must be http://HOST:PORT, https://HOST:PORT or unix:///PATH"],
+    ["a namespace that is none", { namespace: "Con Sul" }, "registries.0.namespace: must be a DNS label in lower case"],
     ["such an address among others", { otherAddresses: ["http://a:1", "tcp://b:1"] }, "registries.0.otherAddresses.1: must be http://HOST:PORT, https://HOST:PORT or unix:///PATH"],
     ["a certificate without its key", { address: "https://a:1", certificateFile: "c" }, "registries.0.certificateFile: needs keyFile beside it"],
     ["a key without its certificate", { address: "https://a:1", keyFile: "k" }, "registries.0.keyFile: needs certificateFile beside it"],

@@ -57,6 +57,9 @@ describe("what hosts say, on a terminal", () => {
     const failure = new CodedError("MESH_X", `no host ${ESCAPES}`, { cause: new Error(ESCAPES), hint: "look" });
     assert.doesNotMatch(renderFailure(failure), OBEYED);
     assert.match(renderFailure(failure), /^ironmesh: MESH_X: no host vm.*\n {2}look$/);
+    const told = (message: string): string => renderFailure(new CodedError("MESH_X", message, { cause: new Error("refused\n") }));
+    assert.equal(told("no answer"), "ironmesh: MESH_X: no answer: refused");
+    assert.equal(told("no answer: refused"), "ironmesh: MESH_X: no answer: refused", "a cause that the message has is not told twice");
   });
 
   for (const format of ["json", "yaml"] as const) {
