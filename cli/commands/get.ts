@@ -124,7 +124,7 @@ const config: Listing<ConfigView> = {
 export function addGet(program: Command, context: CliContext): void {
   const get = program.command("get").description("list what the mesh knows");
   addListing(get, services, context);
-  addListing(get, endpoints, context, (command) => command.argument("[service]", "NAMESPACE/NAME or hostname of one service"));
+  addListing(get, endpoints, context, (command) => command.argument("[service]", "any name that one service is reached by, or its NAMESPACE/NAME"));
   addListing(get, hosts, context);
   addListing(get, registries, context);
   addListing(get, config, context);

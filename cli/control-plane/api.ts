@@ -4,7 +4,6 @@ import { parseDocuments } from "../../api/document.ts";
 import { type AnyResource, type Kind, resourceKey } from "../../api/resource.ts";
 import { formatPlace } from "../../base/issue.ts";
 import { formatLocality } from "../../model/workload.ts";
-import { serviceKey } from "../../model/service.ts";
 import type { Catalog } from "../../discovery/catalog/catalog.ts";
 import { applyDocuments, removeStored } from "../../discovery/config/store.ts";
 import type { ControlPlaneApi, EndpointView, HostView, RegistryView, ResourceWord, ServiceView } from "../../discovery/http/api.ts";
@@ -16,7 +15,7 @@ import { findHost } from "./host-lookup.ts";
 import type { ApiParts } from "./parts.ts";
 import { viewProxies } from "./proxy-view.ts";
 import { viewRegistry } from "./registry-view.ts";
-import { viewDescription } from "./service-description.ts";
+import { serviceMeant, viewDescription } from "./service-description.ts";
 
 const TYPE_OF_WORD: Readonly<Record<ResourceWord, string>> = {
   listeners: TYPE_URLS.listener,
@@ -137,27 +136,30 @@ function viewService(catalog: Catalog, key: string): ServiceView | undefined {
   };
 }
 
-function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView[] {
-  const wanted = word === undefined ? undefined : (catalog.names.find(word.toLowerCase()) ?? word);
-  return [...catalog.services.entries().values()]
-    .filter((service) => wanted === undefined || serviceKey(service) === wanted)
-    .flatMap((service) =>
-      (catalog.endpoints.get(serviceKey(service)) ?? []).map((endpoint) => ({
-        service: serviceKey(service),
+/** Undefined for a service that nobody registered. */
+function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView[] | undefined {
+  const wanted = word === undefined ? undefined : serviceMeant(catalog, word);
+  if (word !== undefined && (wanted === undefined || (!catalog.services.entries().has(wanted) && catalog.describe(wanted) === undefined))) return undefined;
+  return [...catalog.services.entries().keys()]
+    .filter((key) => wanted === undefined || key === wanted)
+    .flatMap((key) => {
+      const details = catalog.healthDetails(key);
+      return (catalog.endpoints.get(key) ?? []).map((endpoint) => ({
+        service: key,
         servicePort: endpoint.servicePort,
         address: endpoint.address,
         additionalAddresses: endpoint.additionalAddresses ?? [],
         port: endpoint.port,
         workload: endpoint.workloadName,
         health: endpoint.health,
-        detail: catalog.workloads.get(endpoint.workload)?.healthDetail ?? "",
+        detail: details.get(endpoint.workload) ?? "",
         meshed: endpoint.meshed,
         identity: endpoint.identity ?? "",
         locality: formatLocality(endpoint.locality),
         zoneHints: endpoint.zoneHints ?? [],
         registry: endpoint.source.registry,
-      })),
-    );
+      }));
+    });
 }
 
 function viewHost(

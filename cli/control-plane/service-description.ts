@@ -26,9 +26,11 @@ export function viewDescription(parts: Parts, word: string): ServiceDescriptionV
   };
 }
 
-function serviceMeant(catalog: ApiParts["catalog"], word: string): ServiceKey | undefined {
+/** As `viewDescription` takes it: names are those of DNS, of whatever case. */
+export function serviceMeant(catalog: ApiParts["catalog"], written: string): ServiceKey | undefined {
+  const word = written.toLowerCase();
   if (word.includes("/")) return word;
-  const named = catalog.names.find(word.toLowerCase());
+  const named = catalog.names.find(word);
   if (named !== undefined) return named;
   const keys = [...catalog.services.entries()].filter(([, { name }]) => name === word).map(([key]) => key).sort();
   if (keys.length > 1) throw new CodedError("MESH_SERVICE_AMBIGUOUS", `several services are called ${word}`, { hint: `say which: ${keys.slice(0, 10).join(", ")}` });

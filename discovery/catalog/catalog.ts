@@ -5,7 +5,7 @@ import type { Closable } from "../../base/task-group.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import { type Resolution, type Service, serviceKey, type ServiceKey } from "../../model/service.ts";
 import type { Source } from "../../model/source.ts";
-import type { Workload } from "../../model/workload.ts";
+import type { Workload, WorkloadKey } from "../../model/workload.ts";
 import type { Registry, RegistryService, WorkloadTemplate } from "../registry/registry.ts";
 import { createAwaitedAddresses } from "./awaited-addresses.ts";
 import { Claims } from "./claims.ts";
@@ -39,6 +39,8 @@ export interface Catalog extends Closable {
   sourcesOf(key: ServiceKey): readonly Source[];
   /** Why a service is as it is; undefined where nobody claims the key. Computed when asked for. */
   describe(key: ServiceKey): ServiceDescription | undefined;
+  /** What is said of the health of a service's instances, where anything is. */
+  healthDetails(key: ServiceKey): ReadonlyMap<WorkloadKey, string>;
   /** Resolves when the virtual addresses that are being allocated now are in the services. */
   settled(): Promise<void>;
 }
@@ -240,6 +242,12 @@ export function createCatalog(options: CatalogOptions): Catalog {
     });
   };
 
+  const healthDetails = (key: ServiceKey): ReadonlyMap<WorkloadKey, string> => {
+    const joined = joinedOf(key);
+    const instances = joined === undefined ? [] : servedBy(joined).flatMap(({ workloads: all }) => all);
+    return new Map(instances.flatMap(({ key: instance, healthDetail = "" }) => (healthDetail === "" ? [] : [[instance, healthDetail]])));
+  };
+
   const needsAddress = ({ addresses, service: { resolution, hostname } }: JoinedService): boolean =>
     addresses.length === 0 && resolution !== "passthrough" && hostname.endsWith(`.${meshDomain}`) && !hostname.includes("*");
 
@@ -307,6 +315,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     findings,
     sourcesOf: (key) => claims.of(key).members.map(({ service }) => service.source),
     describe,
+    healthDetails,
     settled: () => allocation,
     async close() {
       isClosed = true;

@@ -168,7 +168,8 @@ export interface ApplyOutcome {
  */
 export interface ControlPlaneApi {
   services(): readonly ServiceView[];
-  endpoints(service?: string): readonly EndpointView[];
+  /** @param service as `describeService` takes it, undefined where that gives undefined; absent: those of all */
+  endpoints(service?: string): readonly EndpointView[] | undefined;
   /**
    * Any name that the service is reached by, `NAMESPACE/NAME`, or a bare name that one alone has; undefined for an unknown one.
    *

@@ -10,6 +10,10 @@ const hostParam = {
 /** How much of the journal is shown unless more is asked for. */
 const JOURNAL_ENTRIES = 100;
 
+function unknownService(service: string): { readonly code: string; readonly message: string; readonly hint: string } {
+  return { code: "MESH_SERVICE_UNKNOWN", message: `no service ${service}`, hint: "`ironmesh get services` lists them" };
+}
+
 /** What the mesh knows: services, endpoints, hosts, registries, proxies; and the joining of hosts. */
 export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneApi): void {
   app.get("/api/v1/services", { schema: { summary: "The services of the merged catalog." } }, () => api.services());
@@ -17,7 +21,7 @@ export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneA
     "/api/v1/endpoints",
     {
       schema: {
-        summary: "Endpoints, of all services or of one (NAMESPACE/NAME or hostname).",
+        summary: "Endpoints, of all services or of one (any name that it is reached by, or NAMESPACE/NAME).",
         querystring: {
           type: "object",
           additionalProperties: false,
@@ -25,7 +29,10 @@ export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneA
         },
       },
     },
-    (request) => api.endpoints(request.query.service),
+    (request, reply) => {
+      const { service } = request.query;
+      return api.endpoints(service) ?? reply.code(404).send(unknownService(service ?? ""));
+    },
   );
   app.get<{ Querystring: { service: string } }>(
     "/api/v1/describe/service",
@@ -44,7 +51,7 @@ export function registerInventoryRoutes(app: FastifyInstance, api: ControlPlaneA
       const { service } = request.query;
       const description = api.describeService(service);
       if (description !== undefined) return description;
-      return reply.code(404).send({ code: "MESH_SERVICE_UNKNOWN", message: `no service ${service}`, hint: "`ironmesh get services` lists them" });
+      return reply.code(404).send(unknownService(service));
     },
   );
   app.get("/api/v1/hosts", { schema: { summary: "Enrolled hosts with their workloads and facts." } }, () => api.hosts());

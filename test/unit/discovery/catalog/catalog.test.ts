@@ -10,7 +10,7 @@ import type { Workload } from "../../../../model/workload.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import { createFailingStore } from "../../../support/failing-store.ts";
 import { createManualClock } from "../../../support/manual-clock.ts";
-import { foreignService, meshedWorkload, PlainRegistry } from "../../../support/plain-registry.ts";
+import { foreignService, meshedWorkload, PlainRegistry, plainWorkload } from "../../../support/plain-registry.ts";
 import { resource } from "../../../support/resource.ts";
 
 describe("catalog", () => {
@@ -107,6 +107,15 @@ describe("catalog", () => {
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload, health }) => [workload, health]), [["hosts/1", "healthy"], ["hosts/2", "healthy"]]);
     join(meshedWorkload("1", { health: "unhealthy" }));
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ health }) => health), ["unhealthy", "healthy"]);
+  });
+
+  it("tells what is said of the health of instances, also of those that another registry's service brings", () => {
+    put(reviews);
+    join(meshedWorkload("1"), meshedWorkload("2", { health: "unhealthy", healthDetail: "it burns" }));
+    consul.services.apply([["db", { ...foreignService("consul", "db"), backends: { kind: "explicit", workloads: [plainWorkload("10.0.0.8", { healthDetail: "disk: full" })] } }]]);
+    assert.deepEqual([...catalog.healthDetails("default/reviews")], [["hosts/2", "it burns"]]);
+    assert.deepEqual([...catalog.healthDetails("consul/db").values()], ["disk: full"]);
+    assert.equal(catalog.healthDetails("default/nobody").size, 0);
   });
 
   it("believes a meshed workload before a plain one at the same place", () => {

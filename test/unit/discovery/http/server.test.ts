@@ -51,7 +51,7 @@ describe("HTTP API", () => {
     };
     return {
       services: () => asking("services"),
-      endpoints: (service) => asking("endpoints", service),
+      endpoints: (service) => (service === "nobody" ? undefined : asking("endpoints", service)),
       describeService(service) {
         if (service === "web") throw new CodedError("MESH_SERVICE_AMBIGUOUS", "several services are called web", { hint: "say which: a/web, b/web" });
         return service === "default/web" ? { ...description } : undefined;
@@ -116,6 +116,9 @@ describe("HTTP API", () => {
     await get("/api/v1/endpoints?service=default/web");
     assert.deepEqual(asked, [["endpoints", "default/web"]]);
     assert.equal((await get("/api/v1/endpoints?servce=x")).status, 400);
+    // No endpoints would be a lie about a name that was not understood.
+    const unknown = await get("/api/v1/endpoints?service=nobody");
+    assert.deepEqual([unknown.status, (unknown.body as { code: string }).code], [404, "MESH_SERVICE_UNKNOWN"]);
   });
 
   it("shows the resources of a proxy under their words", async () => {
