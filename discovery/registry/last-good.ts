@@ -6,6 +6,7 @@ import { messageOf } from "../../base/coded-error.ts";
 import type { Health, Workload } from "../../model/workload.ts";
 import type { KeyValueStore } from "../../store/key-value.ts";
 import { LatestWriter } from "./latest-writer.ts";
+import { packText, unpackText } from "./packed-text.ts";
 import type { Registry, RegistryFailure, RegistryService, RegistryStatus } from "./registry.ts";
 
 /** Of what is stored: content of another format is not read. */
@@ -206,12 +207,12 @@ export function keepLastGood(
 
 function encode(id: string, service: RegistryService, scope: string): string {
   const stored: StoredService = { format: FORMAT, id, service, scope };
-  return JSON.stringify(stored);
+  return packText(JSON.stringify(stored));
 }
 
 function decode(text: string): StoredService[] {
   // Our own writing, by the format's number; anything else is left out.
-  const stored = JSON.parse(text) as StoredService;
+  const stored = JSON.parse(unpackText(text)) as StoredService;
   return stored.format === FORMAT ? [stored] : [];
 }
 

@@ -5,10 +5,12 @@ import type { Clock } from "../../../../base/clock.ts";
 import { keepLastGood } from "../../../../discovery/registry/last-good.ts";
 import type { Admission, LastGoodRegistry } from "../../../../discovery/registry/last-good.ts";
 import type { Registry, RegistryService } from "../../../../discovery/registry/registry.ts";
-import type { Health } from "../../../../model/workload.ts";
+import type { Health, Workload } from "../../../../model/workload.ts";
+import { storeLimits } from "../../../../store/key-value.ts";
 import type { KeyValueStore } from "../../../../store/key-value.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import { createManualClock } from "../../../support/manual-clock.ts";
+import { plainWorkload } from "../../../support/plain-registry.ts";
 import { waitUntil } from "../../../support/wait-until.ts";
 
 const EVERYTHING: Admission = { scope: "dc1", admit: (_id, service) => service };
@@ -76,6 +78,20 @@ describe("last good content of a registry", () => {
     assert.equal(next.registry.status().notes.length, 1);
     assert.deepEqual(next.registry.services.get("web"), service("web", "unknown"));
     assert.deepEqual(next.registry.services.get("db/é"), service("db", "unhealthy"));
+    await next.registry.close();
+  });
+
+  it("is there for the next process also where one service has more instances than a value of the store has room for", async () => {
+    const first = await open();
+    const workloads = Array.from({ length: 5_000 }, (_, at): Workload => plainWorkload(`10.0.${at >> 8}.${at & 255}`, { health: "unhealthy", labels: { version: "v1", rack: String(at % 40) }, locality: { region: "dc1", zone: "a", subZone: "" } }));
+    const large: RegistryService = { ...service("node-exporter", "healthy"), backends: { kind: "explicit", workloads } };
+    assert.ok(JSON.stringify(large).length > storeLimits.valueBytes);
+    first.services.apply([["node-exporter", large]]);
+    first.sync();
+    await first.registry.close();
+    assert.equal(first.registry.status().lastError, undefined);
+    const next = await open();
+    assert.deepEqual(next.registry.services.get("node-exporter"), large);
     await next.registry.close();
   });
 
