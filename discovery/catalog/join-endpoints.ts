@@ -1,3 +1,4 @@
+import { fewNames } from "../../base/few-names.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import type { ServicePort } from "../../model/port.ts";
 import type { Health, Workload } from "../../model/workload.ts";
@@ -39,10 +40,10 @@ export function joinEndpoints(members: readonly ServedMember[], trustDomain: str
   const verdicts = judgeEndpoints(members, trustDomain);
   const placed = verdicts.flatMap(({ endpoint }) => (endpoint === undefined ? [] : [[placesOf(endpoint).join(), endpoint] as const]));
   const isSaidElsewhere = (reason: string): boolean => reason.startsWith(SAME_PLACE) || members.some((member) => member.reason === reason);
-  const refused = verdicts.flatMap(({ workload, reason, endpoint }) => (endpoint !== undefined || reason === undefined || isSaidElsewhere(reason) ? [] : [`${wordFor(workload.source)}: ${reason}`]));
+  const refused = verdicts.flatMap(({ workload, reason, endpoint }) => (endpoint !== undefined || reason === undefined || isSaidElsewhere(reason) ? [] : [[reason, wordFor(workload.source)] as const]));
   return {
     endpoints: placed.sort(([left], [right]) => (left < right ? -1 : 1)).map(([, endpoint]) => endpoint),
-    notes: [...new Set(refused)].sort(),
+    notes: [...Map.groupBy(refused, ([reason]) => reason)].flatMap(([reason, all]) => fewNames(all.map(([, word]) => word)).map((who) => `${who}: ${reason}`)).sort(),
   };
 }
 
@@ -73,7 +74,7 @@ export function judgeEndpoints(members: readonly ServedMember[], trustDomain: st
       const endpoint = endpointOf(workload, servicePort, port, trustDomain);
       const refuse = (reason: string): void => void verdicts.push({ workload, servicePort, reason });
       if (isExcluded) refuse("a plain endpoint of a service in the mesh gets no traffic");
-      else if (endpoint === undefined) refuse(`has no port ${String(port.targetPort ?? port.number)}`);
+      else if (endpoint === undefined) refuse(`has no port ${String(port.targetPort === undefined || port.targetPort === "" ? port.number : port.targetPort)}`);
       else if (member.reason !== undefined) refuse(member.reason);
       else {
         const places = placesOf(endpoint);

@@ -22,28 +22,28 @@ export function isOnOneOf(nodes: ReadonlySet<string>, key: string): boolean {
   return false;
 }
 
-/** Where an instance is, how it feels and what it offers; reasons for what it does not offer go to `notes`. */
-export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, notes: Set<string>): Workload | undefined {
+/** Where an instance is, how it feels and what it offers; why it does not offer something goes to `refuse`. */
+export function buildInstance(entry: ConsulEntry, settings: InstanceSettings, refuse: (object: string, reason: string) => void): Workload | undefined {
   const { Node: node, Service: service } = entry;
   const object = [node.Datacenter, node.Partition, service.Namespace, node.Node, service.ID].filter((part) => part !== "").join("/");
   const tagged = service.TaggedAddresses[settings.addressTag];
   const address = addressOf(entry, settings.addressTag);
   if (service.SocketPath !== "") {
-    notes.add(`${object} listens on a unix socket, which only its own host can reach`);
+    refuse(object, "listens on a unix socket, which only its own host can reach");
     return undefined;
   }
   const given = portsOf(entry, tagged?.Port ?? 0);
-  for (const [, port] of given) if (!isPort(port)) notes.add(`${object} has the port ${port}, which is none: it gets no traffic there`);
+  for (const [, port] of given) if (!isPort(port)) refuse(object, `has the port ${port}, which is none: it gets no traffic there`);
   const ports = Object.fromEntries(given.filter(([, port]) => isPort(port)));
-  if (address === "" || given.length === 0) notes.add(`${object} has no ${address === "" ? "address" : "port"}`);
+  if (address === "" || given.length === 0) refuse(object, `has no ${address === "" ? "address" : "port"}`);
   if (address === "" || Object.keys(ports).length === 0) return undefined;
   if (familyOf(address) === undefined && (!isHostname(address) || address.startsWith("*"))) {
-    notes.add(`${object} has an address that is neither an IP address nor a host name: ${JSON.stringify(address)}`);
+    refuse(object, `has an address that is neither an IP address nor a host name: ${JSON.stringify(address)}`);
     return undefined;
   }
   if (isOwnToEachHost(address)) {
     // Each host would call itself; whoever may register could have it call what listens on loopback only.
-    notes.add(`${object} has the address ${address}, which is another place on each host: it gets no traffic`);
+    refuse(object, `has the address ${address}, which is another place on each host: it gets no traffic`);
     return undefined;
   }
   const { health, detail, weight } = judge(entry);

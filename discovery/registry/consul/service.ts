@@ -1,3 +1,4 @@
+import { fewNames } from "../../../base/few-names.ts";
 import { familyOf } from "../../../model/address.ts";
 import { canonicalHostname, isHostname } from "../../../model/hostname.ts";
 import { isHttp, protocolNamed, selectProtocol } from "../../../model/port.ts";
@@ -44,13 +45,16 @@ export function buildConsulService(name: string, entries: readonly ConsulEntry[]
     .filter(({ Service: service }) => service.Kind === "" && !settings.ignoredSources.includes(service.Meta["external-source"] ?? ""))
     .toSorted((left, right) => (placeOf(left) < placeOf(right) ? -1 : 1));
   if (own.length === 0 && entries.length > 0) return undefined;
-  const found = own.flatMap((entry) => buildInstance(entry, settings, notes) ?? []).sort(byKey);
+  const refused: { readonly object: string; readonly reason: string }[] = [];
+  const refuse = (object: string, reason: string): void => void refused.push({ object, reason });
+  const found = shareNames(own.flatMap((entry) => buildInstance(entry, settings, refuse) ?? [])).sort(byKey);
   const usesNames = found.length > 0 && found.every(({ addresses }) => familyOf(addresses[0] ?? "") === undefined);
   const instances = found.filter(({ addresses, source }) => {
     if (usesNames || familyOf(addresses[0] ?? "") !== undefined) return true;
-    notes.add(`${source.object} has a host name for an address and others have IP addresses: it gets no traffic`);
+    refuse(source.object, "has a host name for an address and others have IP addresses: it gets no traffic");
     return false;
   });
+  for (const [reason, all] of Map.groupBy(refused, (one) => one.reason)) for (const note of noteEach(all.map(({ object }) => object), reason)) notes.add(note);
   const native = own.filter(({ Service: service }) => service.Connect?.Native === true).length;
   if (native > 0) notes.add(`${native} of ${own.length} instances speak Consul's own mutual TLS (Connect native): the mesh calls them as any other`);
   const { namespace, registry, meshDomain } = settings;
@@ -92,48 +96,78 @@ export function aliasesFrom(where: string, label: string, { datacenter, partitio
   ];
 }
 
+function noteEach(objects: readonly string[], reason: string): string[] {
+  return fewNames(objects).map((name) => (objects.includes(name) ? `${name} ${reason}` : `${name}: ${reason}`));
+}
+
+/** An instance's one port, where others name theirs, is the one of that number: a service that is given names keeps all of its instances. */
+function shareNames(instances: readonly Workload[]): Workload[] {
+  const names = new Map(instances.flatMap(({ ports }) => Object.entries(ports).filter(([name]) => name !== "").map(([name, number]) => [number, name] as const)));
+  return instances.map((instance) => {
+    const number = instance.ports[""];
+    const name = number === undefined ? undefined : names.get(number);
+    return name === undefined || number === undefined ? instance : { ...instance, ports: { [name]: number } };
+  });
+}
+
 /**
  * Consul knows ports of instances, not of services. Where all instances have
  * the same, that is the service's; else what the meta `service-port` says, else
+ * what more than half of them have, so that one odd instance moves nobody, else
  * 80 for HTTP, else the lowest, and a note says so.
  */
 function buildPorts(entries: readonly ConsulEntry[], instances: readonly Workload[], notes: Set<string>): ServicePort[] {
   const names = [...new Set(instances.flatMap(({ ports }) => Object.keys(ports)))].sort();
   const declared = protocolOf(entries, notes);
   const ports = names.map((name): ServicePort => {
-    const numbers = [...new Set(instances.flatMap(({ ports }) => ports[name] ?? []))].sort((a, b) => a - b);
+    const numbers = countEach(instances.flatMap(({ ports }) => ports[name] ?? []));
+    const lowest = Math.min(...numbers.keys());
     // What is declared for a service with several ports is none of them in particular.
-    const protocol = selectProtocol(names.length === 1 ? declared : undefined, name, numbers[0] ?? 0);
+    const protocol = selectProtocol(names.length === 1 ? declared : undefined, name, lowest);
     const number = servicePort(name, numbers, protocol, entries, notes);
-    return { name, number, protocol };
+    // Of several, who does not have one is not called there.
+    return { name, number, protocol, ...(names.length > 1 ? { targetPort: name } : {}) };
   });
   const unique = new Map(ports.map((port) => [port.number, port]));
   for (const port of ports) if (unique.get(port.number) !== port) notes.add(`port ${port.name} is left out: its number ${port.number} is another port's`);
   return [...unique.values()].sort((a, b) => a.number - b.number);
 }
 
-function servicePort(name: string, numbers: readonly number[], protocol: Protocol, entries: readonly ConsulEntry[], notes: Set<string>): number {
-  const [lowest = 0, other] = numbers;
+/** @param numbers how many instances have each */
+function servicePort(name: string, numbers: ReadonlyMap<number, number>, protocol: Protocol, entries: readonly ConsulEntry[], notes: Set<string>): number {
   const told = entries.map(({ Service: service }) => Number(service.Meta[PORT_META] ?? "")).filter((port) => Number.isInteger(port) && port > 0 && port < 65_536);
   if (name === "" && told.length > 0) return Math.min(...told);
+  const all = [...numbers.keys()].sort((a, b) => a - b);
+  const [lowest = 0, other] = all;
   if (other === undefined) return lowest;
-  const chosen = isHttp(protocol) && name === "" ? 80 : lowest;
-  notes.add(`instances have different ports${name === "" ? "" : ` ${name}`} (${numbers.slice(0, 5).join(", ")}): the service's is ${chosen}; the meta ${PORT_META} can say another`);
+  const half = [...numbers.values()].reduce((sum, count) => sum + count, 0) / 2;
+  const usual = all.find((number) => (numbers.get(number) ?? 0) > half);
+  const chosen = usual ?? (isHttp(protocol) && name === "" ? 80 : lowest);
+  notes.add(`instances have different ports${name === "" ? "" : ` ${name}`} (${all.slice(0, 5).join(", ")}): the service's is ${chosen}; the meta ${PORT_META} can say another`);
   return chosen;
 }
 
-/** By meta, else by a tag `protocol=http` or one that is a protocol's name. Of several the first by name. */
+/** By meta, else by a tag `protocol=http` or one that is a protocol's name. Of several what most say, of those the first by name. */
 function protocolOf(entries: readonly ConsulEntry[], notes: Set<string>): string | undefined {
-  const told = new Set<string>();
-  for (const { Service: service } of entries) {
-    const meta = service.Meta[PROTOCOL_META];
-    const tags = service.Tags.map((tag) => PROTOCOL_TAG.exec(tag)?.[1] ?? "");
-    const found = meta === undefined ? tags.toSorted().find((tag) => protocolNamed(tag) !== undefined) : meta;
-    if (found !== undefined) told.add(found.toLowerCase());
-  }
-  const [first, second] = [...told].sort();
-  if (second !== undefined) notes.add(`instances name different protocols (${[...told].sort().join(", ")}): ${first} holds`);
-  return first;
+  const told = countEach(
+    entries.flatMap(({ Service: service }) => {
+      const meta = service.Meta[PROTOCOL_META];
+      const tags = service.Tags.map((tag) => PROTOCOL_TAG.exec(tag)?.[1] ?? "");
+      const found = meta === undefined ? tags.toSorted().find((tag) => protocolNamed(tag) !== undefined) : meta;
+      return found === undefined ? [] : [found.toLowerCase()];
+    }),
+  );
+  const names = [...told.keys()].sort();
+  const most = Math.max(...told.values());
+  const chosen = names.find((name) => told.get(name) === most);
+  if (names.length > 1) notes.add(`instances name different protocols (${names.join(", ")}): ${chosen} holds`);
+  return chosen;
+}
+
+function countEach<T>(values: readonly T[]): ReadonlyMap<T, number> {
+  const counts = new Map<T, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return counts;
 }
 
 /** Where an instance is registered: no two of a Consul share it. */

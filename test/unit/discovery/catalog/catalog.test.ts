@@ -69,6 +69,8 @@ describe("catalog", () => {
     assert.deepEqual(places("default/reviews"), ["10.0.0.1:1234"]);
     assert.deepEqual(places("default/numbered"), ["10.0.0.1:1234", "10.0.0.2:7", "10.0.0.1:81", "10.0.0.2:81"]);
     assert.match(catalog.findings.get("default/reviews")?.notes.join() ?? "", /no port/);
+    join(...["3", "4", "5", "6"].map((id) => meshedWorkload(id, { ports: {} })));
+    assert.deepEqual(catalog.findings.get("default/reviews")?.notes, ["hosts 2, hosts 3, hosts 4 and 2 more: has no port http"], "not one for each of thousands");
   });
 
   it("changes the endpoints of one service for one workload", () => {

@@ -144,18 +144,41 @@ describe("consul service", () => {
     assert.equal(build(scattered.map((shape) => ({ ...shape, meta: { "service-port": "9000" } })))?.ports[0]?.number, 9_000);
   });
 
+  it("gives it the port and the protocol of most of them, so that one odd instance moves nobody", () => {
+    const usual: Shape[] = [{ port: 8_080, tags: ["http"] }, { port: 8_080, tags: ["http"] }];
+    const odd: Shape = { port: 79, meta: { protocol: "grpc" } };
+    for (const shapes of [[...usual, odd], [odd, ...usual]]) {
+      const service = build(shapes);
+      assert.deepEqual(service?.ports, [{ name: "", number: 8_080, protocol: "HTTP" }]);
+      assert.equal(instancesOf(service).length, 3);
+      assert.deepEqual(service?.notes, [
+        "instances have different ports (79, 8080): the service's is 8080; the meta service-port can say another",
+        "instances name different protocols (grpc, http): http holds",
+      ]);
+    }
+    assert.equal(build([{ port: 9_000 }, { port: 9_000 }, { port: 1 }])?.ports[0]?.number, 9_000);
+  });
+
   it("reads several ports of an instance", () => {
     const service = build([{ port: 8_080, ports: [{ Name: "http", Port: 8_080 }, { Name: "grpc", Port: 9_090 }] }]);
     assert.deepEqual(service?.ports, [
-      { name: "http", number: 8_080, protocol: "HTTP" },
-      { name: "grpc", number: 9_090, protocol: "GRPC" },
+      { name: "http", number: 8_080, protocol: "HTTP", targetPort: "http" },
+      { name: "grpc", number: 9_090, protocol: "GRPC", targetPort: "grpc" },
     ]);
+  });
+
+  it("calls no instance at a port that only others have, and keeps those from before ports had names", () => {
+    const service = build([{ port: 8_080 }, { ports: [{ Name: "http", Port: 8_080 }, { Name: "admin", Port: 9_090 }] }, { port: 7_000 }]);
+    assert.deepEqual(service?.ports.map(({ number, targetPort }) => [number, targetPort]), [[7_000, ""], [8_080, "http"], [9_090, "admin"]]);
+    assert.deepEqual(instancesOf(service).map(({ ports }) => ports), [{ http: 8_080 }, { http: 8_080, admin: 9_090 }, { "": 7_000 }]);
   });
 
   it("leaves out instances without a port, and says so", () => {
     const service = build([{}, { port: 80 }]);
     assert.equal(instancesOf(service).length, 1);
     assert.deepEqual(service?.notes, ["dc1/n1/web-0 has no port"]);
+    const none = Array.from({ length: 3_000 }, (): Shape => ({}));
+    assert.deepEqual(build(none)?.notes, ["dc1/n1/web-0, dc1/n1/web-1, dc1/n1/web-10 and 2997 more: has no port"], "not one for each of thousands");
   });
 
   it("leaves out a port that is none, and nothing else of the answer", () => {
