@@ -199,8 +199,9 @@ export function createCatalog(options: CatalogOptions): Catalog {
     findings.apply(results.map((result) => [result.key, findingsOf(result.key, result.notes)]));
   };
 
-  const servedBy = ({ members }: JoinedService): ServedMember[] =>
+  const servedBy = ({ service: { resolution: way }, members }: JoinedService): ServedMember[] =>
     members.map(({ claim, ports, reason }) => ({
+      way,
       ports,
       reason,
       workloads: selection.instances(claim),

@@ -1,12 +1,16 @@
 import { fewNames } from "../../base/few-names.ts";
+import { familyOf } from "../../model/address.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import type { ServicePort } from "../../model/port.ts";
+import type { Resolution } from "../../model/service.ts";
 import type { Health, Workload } from "../../model/workload.ts";
 import type { JoinedPort } from "./join-services.ts";
 import { wordFor } from "./join-services.ts";
 
 /** What one member of a service brings to its endpoints. */
 export interface ServedMember {
+  /** How endpoints of the service are found. */
+  readonly way: Resolution;
   readonly ports: readonly JoinedPort[];
   readonly workloads: readonly Workload[];
   /** A WorkloadGroup serves it, so that it is the mesh's even while no instance of that is there. */
@@ -76,6 +80,8 @@ export function judgeEndpoints(members: readonly ServedMember[], trustDomain: st
       if (isExcluded) refuse("a plain endpoint of a service in the mesh gets no traffic");
       else if (endpoint === undefined) refuse(`has no port ${String(port.targetPort === undefined || port.targetPort === "" ? port.number : port.targetPort)}`);
       else if (member.reason !== undefined) refuse(member.reason);
+      // Envoy refuses all endpoints of a service for one such.
+      else if (member.way === "static" && nameAmong(workload) !== undefined) refuse(`its address ${nameAmong(workload)} is a name, and endpoints of the service are found by address: write an IP address, or a ServiceEntry with resolution DNS`);
       else {
         const places = placesOf(endpoint);
         const at = places.map((place) => byPlace.get(place)).find((known) => known !== undefined);
@@ -95,6 +101,10 @@ export function judgeEndpoints(members: readonly ServedMember[], trustDomain: st
     }
   }
   return verdicts;
+}
+
+function nameAmong({ addresses }: Workload): string | undefined {
+  return addresses.find((address) => familyOf(address) === undefined);
 }
 
 /** Of two at one place the first may be believed. */

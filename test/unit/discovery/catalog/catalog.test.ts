@@ -73,6 +73,14 @@ describe("catalog", () => {
     assert.deepEqual(catalog.findings.get("default/reviews")?.notes, ["hosts 2, hosts 3, hosts 4 and 2 more: has no port http"], "not one for each of thousands");
   });
 
+  it("gives an instance that is known by a name no traffic where endpoints are found by address, and says so", () => {
+    put(reviews, resource("ServiceEntry", "named", { hosts: ["named.example.com"], resolution: "DNS", ports: [{ name: "http", number: 80 }], workloadSelector: { labels: { app: "reviews" } } }));
+    join(meshedWorkload("1"), meshedWorkload("2", { addresses: ["vm-2.example.com"] }));
+    assert.deepEqual(places("default/reviews"), ["10.0.0.1:9080"]);
+    assert.deepEqual(catalog.findings.get("default/reviews")?.notes, ["hosts 2: its address vm-2.example.com is a name, and endpoints of the service are found by address: write an IP address, or a ServiceEntry with resolution DNS"]);
+    assert.deepEqual(places("default/named.example.com"), ["10.0.0.1:9080", "vm-2.example.com:9080"]);
+  });
+
   it("changes the endpoints of one service for one workload", () => {
     put(reviews, resource("Service", "other", { selector: { app: "other" }, ports: [{ name: "http", port: 80 }] }));
     join(meshedWorkload("1"), meshedWorkload("2", { labels: { app: "other" } }));

@@ -105,7 +105,7 @@ describe("a kubernetes service", () => {
     );
     assert.deepEqual(web.ports.map(({ name, number, protocol }) => [name, number, protocol]), [["http", 80, "HTTP"], ["grpc-api", 90, "GRPC"]]);
     assert.deepEqual(web.notes, ["port q is left out: it speaks UDP"]);
-    const { endpoints, notes } = joinEndpoints([{ ports: web.ports.map((port) => [port.number, port]), workloads: workloadsOf(web), hasGroup: false, allowsPlaintext: false }], "mesh.internal");
+    const { endpoints, notes } = joinEndpoints([{ way: "static", ports: web.ports.map((port) => [port.number, port]), workloads: workloadsOf(web), hasGroup: false, allowsPlaintext: false }], "mesh.internal");
     assert.deepEqual(endpoints.map(({ servicePort, address, port }) => [servicePort, address, port]), [[80, "10.0.0.1", 8_080], [80, "10.0.0.2", 8_081], [90, "10.0.0.1", 9_000]]);
     assert.deepEqual(notes, ["east default/web-b: has no port grpc-api"], "never a number that the instance does not listen on");
   });
@@ -121,7 +121,7 @@ describe("a kubernetes service", () => {
       "1 of its 2 endpoints is hinted for zones, which callers in the mesh do not keep to yet",
       "its trafficDistribution PreferClose is for callers in the cluster: those in the mesh do not go by it yet",
     ]);
-    const { endpoints } = joinEndpoints([{ ports: web.ports.map((port) => [port.number, port]), workloads: workloadsOf(web), hasGroup: false, allowsPlaintext: false }], "mesh.internal");
+    const { endpoints } = joinEndpoints([{ way: "static", ports: web.ports.map((port) => [port.number, port]), workloads: workloadsOf(web), hasGroup: false, allowsPlaintext: false }], "mesh.internal");
     assert.deepEqual(endpoints.map(({ address, zoneHints }) => [address, zoneHints]), [["10.0.0.1", ["eu-1", "eu-2", "eu-3"]], ["10.0.0.2", undefined]]);
   });
 
