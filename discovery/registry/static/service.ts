@@ -16,10 +16,11 @@ export function selectorOf(labels: Readonly<Record<string, string>>, annotations
   return { kind: "selector", labels, ...(registries.length === 0 ? {} : { registries }) };
 }
 
-/** A core `v1/Service`: its selector picks workloads of its namespace; without one it has no endpoints. */
+/** A core `v1/Service`: its selector picks workloads of its namespace; without one, or with an empty one, it has no endpoints. */
 export function buildService(resource: ResourceOf<"Service">, meshDomain: string): RegistryService {
   const { metadata, spec } = resource;
   const { name, namespace, labels, annotations } = metadata;
+  const { selector = {} } = spec;
   return {
     namespace,
     name,
@@ -40,7 +41,7 @@ export function buildService(resource: ResourceOf<"Service">, meshDomain: string
     labels,
     subjectAltNames: [],
     exportTo: exportToOf(annotations["networking.istio.io/exportTo"]),
-    backends: spec.selector === undefined ? { kind: "explicit", workloads: [] } : selectorOf(spec.selector, annotations),
+    backends: Object.keys(selector).length === 0 ? { kind: "explicit", workloads: [] } : selectorOf(selector, annotations),
     allowsPlaintext: annotations[ALLOW_PLAINTEXT_ANNOTATION] === "true",
     notes: [],
     source: sourceOf(resource),

@@ -25,7 +25,9 @@ describe("static registry", () => {
   });
 
   it("gives a Service without selector no endpoints, not everybody's", () => {
-    assert.deepEqual(serviceOf(resource("Service", "bare", { ports: [] }))?.backends, { kind: "explicit", workloads: [] });
+    for (const spec of [{ ports: [] }, { ports: [], selector: {} }]) {
+      assert.deepEqual(serviceOf(resource("Service", "bare", spec))?.backends, { kind: "explicit", workloads: [] });
+    }
   });
 
   it("says which ports of a ServiceEntry cannot be told from others", () => {
