@@ -31,6 +31,8 @@ const BY_NAME: ReadonlyMap<string, Protocol> = new Map([
   ["tcp", "TCP"],
   ["tls", "TLS"],
   ["https", "TLS"],
+  ["ws", "HTTP"],
+  ["wss", "TLS"],
   ["mongo", "TCP"],
   ["mysql", "TCP"],
   ["postgres", "TCP"],
@@ -43,7 +45,7 @@ const BY_NAME: ReadonlyMap<string, Protocol> = new Map([
  * `protocol` field or a registry's tag; undefined for a word that names none.
  */
 export function protocolNamed(word: string): Protocol | undefined {
-  const bare = word.toLowerCase().replace(/^kubernetes\.io\//, "").replace(/^ws$|^wss$/, "http");
+  const bare = word.toLowerCase().replace(/^kubernetes\.io\//, "");
   return BY_NAME.get(bare);
 }
 
