@@ -247,7 +247,9 @@ async function openConfig({ kubeconfig, context }: KubernetesAccess): Promise<Ku
     // The library's own rule, told where it can be mended.
     if (new URL(cluster.server).protocol !== "https:" && !cluster.skipTLSVerify) throw new Error("its cluster is asked by https, or says insecure-skip-tls-verify");
   } catch (cause) {
-    throw kubernetesFailure("MESH_REGISTRY_MISCONFIGURED", `the kubeconfig cannot be used: ${messageOf(cause)}`, cause, { kubeconfig });
+    // Below the first line a parser quotes what is wrong, which may be a token.
+    const [words = ""] = messageOf(cause).split("\n", 1);
+    throw kubernetesFailure("MESH_REGISTRY_MISCONFIGURED", `the kubeconfig cannot be used: ${words}`, undefined, { kubeconfig });
   }
   return config;
 }
