@@ -16,6 +16,8 @@ export interface Endpoint {
   readonly locality: Locality;
   /** Zones whose callers the source means it for, sorted. Absent: those of any. */
   readonly zoneHints?: readonly string[];
+  /** Nodes whose callers the source means it for, sorted. Absent: those of any. */
+  readonly nodeHints?: readonly string[];
   readonly network: string;
   readonly weight: number;
   readonly health: Health;

@@ -31,6 +31,8 @@ export interface Workload {
   readonly locality: Locality;
   /** Zones whose callers its source means it for, sorted. Absent: those of any. */
   readonly zoneHints?: readonly string[];
+  /** Nodes whose callers its source means it for, sorted. Absent: those of any. */
+  readonly nodeHints?: readonly string[];
   /** Empty: the mesh's own network, reachable directly. */
   readonly network: string;
   /** Relative share of traffic; at least 1. */

@@ -45,7 +45,7 @@ export function renderDescription(view: ServiceDescriptionView): string {
     renderTable(head, facts.filter(([, text]) => text !== "")).trimStart(),
     section("Made of", MEMBERS, members),
     section("Ports", PORTS, ports),
-    section("Endpoints", endpoints.some(({ zoneHints }) => zoneHints.length > 0) ? HINTED_ENDPOINTS : ENDPOINTS, endpoints),
+    section("Endpoints", endpointColumns(endpoints), endpoints),
     section("Configuration in force", CONFIGURATION, configuration),
     section("Registries", REGISTRIES, registries),
     list("Findings", findingsOf(view)),
@@ -79,7 +79,15 @@ const ENDPOINTS: readonly Column<EndpointRow>[] = [
   ["WHY", ({ reason }) => reason],
 ];
 
-const HINTED_ENDPOINTS = ENDPOINTS.toSpliced(-2, 0, ["ZONE HINTS", ({ zoneHints }) => zoneHints.join(",")]);
+const HINTS: readonly Column<EndpointRow>[] = [
+  ["ZONE HINTS", ({ zoneHints }) => zoneHints.join(",")],
+  ["NODE HINTS", ({ nodeHints }) => nodeHints.join(",")],
+];
+
+/** With those of hints that there are. */
+function endpointColumns(endpoints: readonly EndpointRow[]): readonly Column<EndpointRow>[] {
+  return ENDPOINTS.toSpliced(-2, 0, ...HINTS.filter(([, hints]) => endpoints.some((endpoint) => hints(endpoint) !== "")));
+}
 
 const CONFIGURATION: readonly Column<Row<"configuration">>[] = [
   ["RESOURCE", ({ resource }) => resource],

@@ -157,6 +157,7 @@ function viewEndpoints(catalog: Catalog, word: string | undefined): EndpointView
         identity: endpoint.identity ?? "",
         locality: formatLocality(endpoint.locality),
         zoneHints: endpoint.zoneHints ?? [],
+        nodeHints: endpoint.nodeHints ?? [],
         registry: endpoint.source.registry,
       }));
     });

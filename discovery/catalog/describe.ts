@@ -59,6 +59,8 @@ export interface EndpointDescription {
   readonly locality: string;
   /** Zones whose callers its source means it for; empty: those of any. */
   readonly zoneHints: readonly string[];
+  /** Nodes whose callers it is meant for; empty: those of any. */
+  readonly nodeHints: readonly string[];
   readonly network: string;
   readonly weight: number;
   readonly health: Health;
@@ -116,6 +118,7 @@ function describeEndpoint(verdict: EndpointVerdict): EndpointDescription {
     source: workload.source,
     locality: formatLocality(workload.locality),
     zoneHints: workload.zoneHints ?? [],
+    nodeHints: workload.nodeHints ?? [],
     network: workload.network,
     weight: workload.weight,
     health: endpoint?.health ?? workload.health,

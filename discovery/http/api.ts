@@ -36,6 +36,8 @@ export interface EndpointView {
   readonly locality: string;
   /** Zones whose callers its registry means it for; empty: those of any. Nothing of the mesh goes by them yet. */
   readonly zoneHints: readonly string[];
+  /** Nodes whose callers it is meant for; empty: those of any. No caller in the mesh is on one. */
+  readonly nodeHints: readonly string[];
   readonly registry: string;
 }
 

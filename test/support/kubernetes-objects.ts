@@ -79,6 +79,8 @@ export interface SampleEndpoint {
   readonly zone?: string;
   /** Zones that it is hinted for. */
   readonly zoneHints?: readonly string[];
+  /** Nodes that it is hinted for. */
+  readonly nodeHints?: readonly string[];
   readonly conditions?: { readonly ready?: boolean; readonly serving?: boolean; readonly terminating?: boolean };
 }
 
@@ -94,15 +96,19 @@ export function slice(
     metadata: { name, namespace, labels: { "kubernetes.io/service-name": of } },
     addressType,
     ports: ports.map((port) => ({ protocol: "TCP", ...port })),
-    endpoints: endpoints.map(({ address, pod: target, node: nodeName, zone, zoneHints, conditions = { ready: true, serving: true, terminating: false } }) => ({
+    endpoints: endpoints.map(({ address, pod: target, node: nodeName, zone, zoneHints, nodeHints, conditions = { ready: true, serving: true, terminating: false } }) => ({
       addresses: [address],
       conditions,
       ...(target === undefined ? {} : { targetRef: { kind: "Pod", namespace, ...target } }),
       ...(nodeName === undefined ? {} : { nodeName }),
       ...(zone === undefined ? {} : { zone }),
-      ...(zoneHints === undefined ? {} : { hints: { forZones: zoneHints.map((hint) => ({ name: hint })) } }),
+      ...(zoneHints === undefined && nodeHints === undefined ? {} : { hints: { ...hintsFor("forZones", zoneHints), ...hintsFor("forNodes", nodeHints) } }),
     })),
   };
+}
+
+function hintsFor(field: string, names: readonly string[] | undefined): object {
+  return names === undefined ? {} : { [field]: names.map((name) => ({ name })) };
 }
 
 /** A service with a pod and a slice for each instance: slices whose ports differ are not one. */

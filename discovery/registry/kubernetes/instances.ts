@@ -2,6 +2,7 @@ import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
 import { NO_LOCALITY } from "../../../model/workload.ts";
 import type { Health, Locality, Workload } from "../../../model/workload.ts";
 import type { EndpointSlice, Node, Pod, SliceEndpoint } from "./objects.ts";
+import { byHealth, type Found, groupByInstance, oneAtEachPlace } from "./places.ts";
 
 /** How one registry reads endpoints. */
 export interface InstanceSettings {
@@ -24,16 +25,6 @@ export const ISTIO_NOTES: Readonly<Record<InstanceSettings["istioPods"], string>
   exclude: "pods of it are in an Istio mesh: they get no traffic, as the registry's istioPods says",
 };
 
-/** An endpoint of a slice that can be called. */
-interface Found {
-  readonly slice: EndpointSlice;
-  readonly endpoint: SliceEndpoint;
-  readonly address: string;
-  /** Whose labels and service account it has: of its namespace, with this address. */
-  readonly pod: Pod | undefined;
-  readonly health: Health;
-}
-
 /**
  * The instances behind a service, sorted by key. A pod is one instance, also
  * where it is in several slices: they are made per address family and set of
@@ -50,7 +41,7 @@ export function buildInstances(
   settings: InstanceSettings,
   notes: Set<string>,
 ): Workload[] {
-  const groups = new Map<string, Found[]>();
+  const found: Found[] = [];
   const sorted = slices.toSorted((left, right) => (left.name < right.name ? -1 : 1));
   for (const slice of sorted) {
     const object = `${slice.namespace}/${slice.name}`;
@@ -65,7 +56,7 @@ export function buildInstances(
         notes.add(`slice ${object} has the address ${JSON.stringify(address)}, which is no place that hosts can share: it gets no traffic`);
         continue;
       }
-      if (!endpoint.hints.areUnderstood) notes.add(`slice ${object} has hints that name no zones, or more of them than Kubernetes allows: these are not read`);
+      if (!endpoint.hints.areUnderstood) notes.add(`slice ${object} has hints that name no zones or nodes, or more of them than Kubernetes allows: these are not read`);
       const claimed = podNamed(endpoint, slice, podByUid);
       const isPods = claimed !== undefined && claimed.addresses.includes(address);
       if (claimed !== undefined && !isPods) notes.add(`slice ${object} gives ${address} to the pod ${claimed.name}, which does not have it: it is not taken for that pod`);
@@ -78,20 +69,23 @@ export function buildInstances(
         if (settings.istioPods === "exclude") continue;
       }
       const uid = claimed === undefined || isPods ? uidOf(endpoint, slice) : "";
-      const key = uid === "" ? `${settings.registry}/endpoint/${object}/${address}` : `${settings.registry}/pod/${uid}`;
-      const found = { slice, endpoint, address, pod: isPods ? claimed : undefined, health: healthOf(endpoint) };
-      groups.set(key, [...(groups.get(key) ?? []), found]);
+      found.push({ slice, endpoint, address, uid, pod: isPods ? claimed : undefined, health: healthOf(endpoint) });
     }
   }
+  const groups = groupByInstance(oneAtEachPlace(found), settings.registry);
   const instances = [...groups].sort(([left], [right]) => (left < right ? -1 : 1)).map(([key, group]) => buildInstance(key, group, firstFamily, namespace, nodeByName, settings));
-  const hinted = instances.filter(({ zoneHints }) => zoneHints !== undefined).length;
-  if (hinted > 0) notes.add(`${hinted} of its ${instances.length} endpoints ${hinted === 1 ? "is" : "are"} hinted for zones, which callers in the mesh do not keep to yet`);
+  for (const [hinted, what] of [
+    [instances.filter(({ zoneHints }) => zoneHints !== undefined).length, "zones, which callers in the mesh do not keep to yet"],
+    [instances.filter(({ nodeHints }) => nodeHints !== undefined).length, "nodes, which no caller in the mesh is on"],
+  ] as const) {
+    if (hinted > 0) notes.add(`${hinted} of its ${instances.length} endpoints ${hinted === 1 ? "is" : "are"} hinted for ${what}`);
+  }
   return instances;
 }
 
 function buildInstance(key: string, group: readonly Found[], firstFamily: string, namespace: string, nodeByName: Surroundings["nodeByName"], settings: InstanceSettings): Workload {
   // Of two slices that say different things one is about to change: the better news is believed, as kube-proxy does.
-  const [best, ...others] = group.toSorted((left, right) => HEALTH_ORDER.indexOf(left.health) - HEALTH_ORDER.indexOf(right.health)) as [Found, ...Found[]];
+  const [best, ...others] = group.toSorted(byHealth) as [Found, ...Found[]];
   const all = [best, ...others];
   const byFamily = Map.groupBy(all, ({ slice }) => slice.addressType);
   const families = [...byFamily.keys()].sort((left, right) => Number(right === firstFamily) - Number(left === firstFamily) || (left < right ? -1 : 1));
@@ -105,6 +99,7 @@ function buildInstance(key: string, group: readonly Found[], firstFamily: string
   const name = pod?.name ?? endpoint.targetRef?.name ?? "";
   const detail = detailOf(endpoint);
   const zoneHints = [...new Set(all.flatMap((found) => found.endpoint.hints.zones))].sort();
+  const nodeHints = [...new Set(all.flatMap((found) => found.endpoint.hints.nodes))].sort();
   return {
     key,
     namespace,
@@ -115,6 +110,7 @@ function buildInstance(key: string, group: readonly Found[], firstFamily: string
     serviceAccount: pod?.serviceAccount ?? "",
     locality: localityOf(endpoint, nodeByName, settings.locality),
     ...(zoneHints.length === 0 ? {} : { zoneHints }),
+    ...(nodeHints.length === 0 ? {} : { nodeHints }),
     network: settings.network,
     weight: 1,
     health,
@@ -125,19 +121,20 @@ function buildInstance(key: string, group: readonly Found[], firstFamily: string
   };
 }
 
-const HEALTH_ORDER: readonly Health[] = ["healthy", "draining", "unhealthy", "unknown"];
-
-/** Source: kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions */
+/**
+ * What is terminating is ready only where its service publishes it whatever its pod says.
+ * Source: kubernetes.io/docs/concepts/services-networking/endpoint-slices/#conditions
+ */
 function healthOf({ conditions }: SliceEndpoint): Health {
   const isReady = conditions.ready ?? true;
   const isServing = conditions.serving ?? isReady;
-  if (conditions.terminating === true) return isServing ? "draining" : "unhealthy";
+  if (conditions.terminating === true && conditions.ready !== true) return isServing ? "draining" : "unhealthy";
   return isReady ? "healthy" : "unhealthy";
 }
 
 function detailOf(endpoint: SliceEndpoint): string {
-  if (endpoint.conditions.terminating === true) return "terminating";
-  return healthOf(endpoint) === "healthy" ? "" : "not ready";
+  if (healthOf(endpoint) === "healthy") return "";
+  return endpoint.conditions.terminating === true ? "terminating" : "not ready";
 }
 
 /** Whoever may write slices could name any pod: it has to be one of the slice's own namespace. */

@@ -12,33 +12,41 @@ const protocol = z.string().nullish().transform((value) => value ?? "TCP");
 const list = <T extends z.ZodType>(item: T) => z.array(item).nullish().transform((value) => value ?? []);
 const flag = z.boolean().nullish().transform((value) => value ?? undefined);
 
-/** A zone is the value of a node's label. */
+/** A zone is the value of a node's label; a node's name is a DNS name. */
 const zoneHint = z.object({ name: z.string().min(1).max(63) });
+const nodeHint = z.object({ name: z.string().min(1).max(253) });
 
 /** Each of them may be unknown. */
 const conditions = z.object({ ready: flag, serving: flag, terminating: flag });
 
 /** More for an endpoint an API server does not take. Source: the API reference, EndpointHints */
-const MAX_ZONE_HINTS = 8;
+const MAX_HINTS = 8;
 
-/** Which zones an endpoint is meant for. */
+/** Which zones and which nodes an endpoint is meant for. */
 interface Hints {
   readonly zones: readonly string[];
+  readonly nodes: readonly string[];
   /** False where some are left out. */
   readonly areUnderstood: boolean;
 }
 
-const NO_HINTS: Hints = { zones: [], areUnderstood: true };
+const NO_HINTS: Hints = { zones: [], nodes: [], areUnderstood: true };
 
 /** What is wrong with hints costs nobody an endpoint. */
 const hints = z.unknown().nullish().transform((value): Hints => {
   if (value === undefined || value === null) return NO_HINTS;
-  const told = z.object({ forZones: list(z.unknown()) }).safeParse(value);
-  if (!told.success) return { zones: [], areUnderstood: false };
-  const all = told.data.forZones;
-  const zones = all.slice(0, MAX_ZONE_HINTS).flatMap((zone) => zoneHint.safeParse(zone).data?.name ?? []);
-  return { zones, areUnderstood: zones.length === all.length };
+  const told = z.object({ forZones: z.unknown().optional(), forNodes: z.unknown().optional() }).safeParse(value);
+  if (!told.success) return { ...NO_HINTS, areUnderstood: false };
+  const [zones, nodes] = [namesOf(told.data.forZones, zoneHint), namesOf(told.data.forNodes, nodeHint)];
+  return { zones: zones.names, nodes: nodes.names, areUnderstood: zones.areAll && nodes.areAll };
 });
+
+function namesOf(hints: unknown, hint: typeof zoneHint): { readonly names: readonly string[]; readonly areAll: boolean } {
+  const all = list(z.unknown()).safeParse(hints);
+  if (!all.success) return { names: [], areAll: false };
+  const names = all.data.slice(0, MAX_HINTS).flatMap((one) => hint.safeParse(one).data?.name ?? []);
+  return { names, areAll: names.length === all.data.length };
+}
 
 const serviceSpec = z.object({
   type: text,

@@ -37,6 +37,9 @@ export function buildKubernetesService(
   const workloads = isExternalName
     ? buildExternalName(service, ports, namespace, settings, notes)
     : buildInstances(slices, service.ipFamilies[0] ?? "IPv4", namespace, surroundings, settings, notes);
+  const exportTo = exportToOf(service, settings);
+  if (!exportTo.includes("*")) notes.add(`it is exported to ${exportTo.join(", ")} alone, which the mesh does not keep to yet: all of it sees the service`);
+  if (service.ports.length === 0) notes.add("it has no port: it gets no traffic");
   if (!isExternalName && service.trafficDistribution !== "") notes.add(`its trafficDistribution ${service.trafficDistribution} is for callers in the cluster: those in the mesh do not go by it yet`);
   return {
     namespace,
@@ -51,7 +54,7 @@ export function buildKubernetesService(
     addresses: [],
     labels: service.labels,
     subjectAltNames: [],
-    exportTo: exportToOf(service, settings),
+    exportTo,
     backends: { kind: "explicit", workloads },
     allowsPlaintext: false,
     notes: [...notes].sort(),
@@ -81,7 +84,6 @@ function buildExternalName(service: KubernetesService, ports: readonly ServicePo
     notes.add(`its external name ${JSON.stringify(service.externalName)} is no name that hosts can share: it gets no traffic`);
     return [];
   }
-  if (ports.length === 0) notes.add("it has an external name and no port: it gets no traffic");
   return [
     {
       key: `${settings.registry}/external/${object}`,

@@ -31,7 +31,7 @@ const VIEW: ServiceDescriptionView = {
 };
 
 function endpoint(changes: Partial<ServiceDescriptionView["endpoints"][number]>): ServiceDescriptionView["endpoints"][number] {
-  return { servicePort: 8_080, addresses: [], workload: "", source: STATIC, locality: "", zoneHints: [], network: "", weight: 1, health: "healthy", meshed: false, identity: "", labels: {}, getsTraffic: true, reason: "healthy", ...changes };
+  return { servicePort: 8_080, addresses: [], workload: "", source: STATIC, locality: "", zoneHints: [], nodeHints: [], network: "", weight: 1, health: "healthy", meshed: false, identity: "", labels: {}, getsTraffic: true, reason: "healthy", ...changes };
 }
 
 describe("ironmesh describe service", () => {
@@ -82,6 +82,16 @@ describe("ironmesh describe service", () => {
       "  80    10.0.0.1:9080,[fd77::1]:9080  reviews on h1  hosts vm1           mutual  eu-1,eu-2?  yes      healthy",
       "  8080  10.0.0.2                      reviews-1      consul dc1/reviews  plain   -           no       unhealthy: it ?[31mburns",
     ]);
+  });
+
+  it("shows the nodes that endpoints are hinted for beside the zones, and where these alone are", () => {
+    const [first, ...others] = VIEW.endpoints;
+    assert.ok(first !== undefined);
+    const titles = (hints: object): string[] => renderDescription({ ...VIEW, endpoints: [{ ...first, ...hints }, ...others] }).split("\n").filter((line) => line.includes("ENDPOINT  ") || line.includes("10.0.0.1:9080,"));
+    const [title, row] = titles({ nodeHints: ["n1", "n2"] });
+    assert.match(title ?? "", /TLS +NODE HINTS +TRAFFIC/);
+    assert.match(row ?? "", / mutual +n1,n2 +yes /);
+    assert.match(titles({ zoneHints: ["eu-1"], nodeHints: ["n1"] }).join(), /TLS +ZONE HINTS +NODE HINTS +TRAFFIC.* mutual +eu-1 +n1 +yes /);
   });
 
   it("says that a service without its hostname gets nothing", () => {

@@ -116,7 +116,7 @@ describe("a kubernetes service", () => {
       cluster.slice("web-4", "web", [{ address: "10.0.0.1", pod: web1, zoneHints: ["eu-2", "eu-1"] }, { address: "10.0.0.2" }]),
       cluster.slice("web-6", "web", [{ address: "fd00::1", pod: web1, zoneHints: ["eu-3", "eu-1"] }], { addressType: "IPv6" }),
     );
-    assert.deepEqual(workloadsOf(web).map(({ zoneHints }) => zoneHints), [undefined, ["eu-1", "eu-2", "eu-3"]]);
+    assert.deepEqual(workloadsOf(web).map(({ zoneHints }) => zoneHints), [["eu-1", "eu-2", "eu-3"], undefined]);
     assert.deepEqual(web.notes, [
       "1 of its 2 endpoints is hinted for zones, which callers in the mesh do not keep to yet",
       "its trafficDistribution PreferClose is for callers in the cluster: those in the mesh do not go by it yet",
@@ -125,12 +125,25 @@ describe("a kubernetes service", () => {
     assert.deepEqual(endpoints.map(({ address, zoneHints }) => [address, zoneHints]), [["10.0.0.1", ["eu-1", "eu-2", "eu-3"]], ["10.0.0.2", undefined]]);
   });
 
+  it("takes the nodes that an endpoint is hinted for, beside the zones", () => {
+    const hinted = cluster.slice("web-a", "web", [{ address: "10.0.0.1", zoneHints: ["eu-1"], nodeHints: ["n2", "n1", "n2"] }, { address: "10.0.0.2", nodeHints: ["n3"] }, { address: "10.0.0.3" }]);
+    const web = build(cluster.service("web", { trafficDistribution: "PreferSameNode" }), hinted);
+    assert.deepEqual(workloadsOf(web).map(({ zoneHints, nodeHints }) => [zoneHints, nodeHints]), [[["eu-1"], ["n1", "n2"]], [undefined, ["n3"]], [undefined, undefined]]);
+    assert.deepEqual(web.notes, [
+      "1 of its 3 endpoints is hinted for zones, which callers in the mesh do not keep to yet",
+      "2 of its 3 endpoints are hinted for nodes, which no caller in the mesh is on",
+      "its trafficDistribution PreferSameNode is for callers in the cluster: those in the mesh do not go by it yet",
+    ]);
+  });
+
   for (const [hints, zones, isWhole] of [
     [null, undefined, true],
     [{}, undefined, true],
     [{ forZones: null }, undefined, true],
     [{ forZones: [] }, undefined, true],
     [{ forNodes: [{ name: "n1" }] }, undefined, true],
+    [{ forNodes: "n1", forZones: [{ name: "eu-1" }] }, ["eu-1"], false],
+    [{ forNodes: [{ name: "n".repeat(254) }] }, undefined, false],
     [{ forZones: "eu-1" }, undefined, false],
     ["eu-1", undefined, false],
     [{ forZones: [null, "eu-1", {}, { name: "" }, { name: 7 }, { name: "z".repeat(64) }, { name: "eu-1", weight: 2 }] }, ["eu-1"], false],
@@ -140,7 +153,7 @@ describe("a kubernetes service", () => {
       const plain = cluster.slice("web-a", "web", [{ address: "10.0.0.1" }]);
       const web = build(cluster.service("web"), { ...plain, endpoints: (plain["endpoints"] as object[]).map((endpoint) => ({ ...endpoint, hints })) });
       assert.deepEqual(workloadsOf(web).map(({ addresses, zoneHints }) => [addresses[0], zoneHints]), [["10.0.0.1", zones]]);
-      assert.equal(web.notes.some((note) => note.startsWith("slice default/web-a has hints that name no zones, or more of them")), !isWhole);
+      assert.equal(web.notes.some((note) => note.startsWith("slice default/web-a has hints that name no zones or nodes, or more of them")), !isWhole);
     });
   }
 
@@ -151,6 +164,10 @@ describe("a kubernetes service", () => {
       if (note === undefined) assert.deepEqual(notes, []);
       else assert.match(notes.join(), note);
     }
+  });
+
+  it("says that it is reached by nobody where it has no port", () => {
+    assert.deepEqual(build(cluster.service("web", { clusterIP: "None", ports: null }), cluster.slice("web-a", "web", [{ address: "10.0.0.1" }], { ports: [] })).notes, ["it has no port: it gets no traffic"]);
   });
 
   it("selects the protocol by appProtocol before the name", () => {
@@ -164,8 +181,8 @@ describe("a kubernetes service", () => {
       cluster.slice("mine", "web", [{ address: "192.0.2.1" }, { address: "192.0.2.2" }], { ports: [{ name: "", port: 8_080 }] }),
     );
     assert.deepEqual(workloadsOf(web).map(({ key, name, addresses, ports }) => [key, name, addresses, ports]), [
-      ["east/endpoint/default/mine/192.0.2.1", "192.0.2.1", ["192.0.2.1"], { "": 8_080 }],
-      ["east/endpoint/default/mine/192.0.2.2", "192.0.2.2", ["192.0.2.2"], { "": 8_080 }],
+      ["east/slice/default/mine/192.0.2.1", "192.0.2.1", ["192.0.2.1"], { "": 8_080 }],
+      ["east/slice/default/mine/192.0.2.2", "192.0.2.2", ["192.0.2.2"], { "": 8_080 }],
     ]);
   });
 
@@ -179,7 +196,7 @@ describe("a kubernetes service", () => {
       assert.deepEqual([workload?.labels, workload?.serviceAccount], [{}, ""]);
     }
     const both = build(cluster.service("web"), forged, theirs, cluster.slice("true", "web", [{ address: "10.0.0.1", pod: web1 }]));
-    assert.deepEqual(workloadsOf(both).map(({ key, addresses }) => [key, addresses]), [["east/endpoint/default/mine/10.6.6.6", ["10.6.6.6"]], ["east/pod/u1", ["10.0.0.1"]]]);
+    assert.deepEqual(workloadsOf(both).map(({ key, addresses }) => [key, addresses]), [["east/pod/u1", ["10.0.0.1"]], ["east/slice/default/mine/10.6.6.6", ["10.6.6.6"]]]);
     assert.match(both.notes.join(), /10\.6\.6\.6 to the pod web-1, which does not have it/);
   });
 
@@ -226,6 +243,8 @@ describe("a kubernetes service", () => {
   it("maps the namespaces that it is exported to, and is none where its own cannot be mapped", () => {
     const web = build(cluster.service("web", {}, { annotations: { "networking.istio.io/exportTo": "., shop" } }));
     assert.deepEqual(web.exportTo, [".", "east-shop"]);
+    assert.deepEqual(web.notes, ["it is exported to ., east-shop alone, which the mesh does not keep to yet: all of it sees the service"]);
+    for (const open of ["", "*", ".,*"]) assert.deepEqual(build(cluster.service("web", {}, { annotations: { "networking.istio.io/exportTo": open } })).notes, []);
     const far = seen(readService, cluster.service("web", {}, { namespace: "n".repeat(59) })).value;
     assert.ok(far !== undefined);
     assert.equal(buildKubernetesService(far, [], nothing, settings), undefined);
