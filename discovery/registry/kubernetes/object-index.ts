@@ -15,6 +15,20 @@ export class ObjectIndex {
   readonly #servicesOfPod = new Uses();
   readonly #servicesOnNode = new Uses();
 
+  /** Keys of services that are a name of another one, by its key. */
+  readonly #namesOf = new Uses();
+  readonly #namedBy: (service: KubernetesService) => string | undefined;
+
+  /** @param namedBy the key of the service that another one is a name of */
+  constructor(namedBy: (service: KubernetesService) => string | undefined) {
+    this.#namedBy = namedBy;
+  }
+
+  /** Services that are a name of this one. */
+  namesOf(service: string): Iterable<string> {
+    return this.#namesOf.of(service);
+  }
+
   podByUid = (uid: string): Pod | undefined => this.#podsByUid.get(uid);
   nodeByName = (name: string): Node | undefined => this.#nodes.get(name);
 
@@ -26,8 +40,11 @@ export class ObjectIndex {
 
   takeServices(changes: readonly ObjectChange<KubernetesService>[]): Iterable<string> {
     for (const { key, seen } of changes) {
-      if (seen?.value === undefined) this.services.delete(key);
-      else this.services.set(key, seen.value);
+      const [before, after] = [this.services.get(key), seen?.value];
+      if (before !== undefined) this.#namesOf.remove(this.#namedBy(before) ?? "", key);
+      if (after !== undefined) this.#namesOf.add(this.#namedBy(after) ?? "", key);
+      if (after === undefined) this.services.delete(key);
+      else this.services.set(key, after);
     }
     return changes.map(({ key }) => key);
   }

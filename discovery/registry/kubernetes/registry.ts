@@ -13,6 +13,7 @@ import { meshNamespace, namespacePrefixOf, wantedNamespaces } from "../../kubern
 import type { NamespaceSettings } from "../../kubernetes/namespaces.ts";
 import type { Reader } from "../../kubernetes/object.ts";
 import { countWatches } from "./counted-watches.ts";
+import { serviceNamedBy, targetOf } from "./external-name.ts";
 import type { InstanceSettings } from "./instances.ts";
 import { ObjectIndex } from "./object-index.ts";
 import { readNode, readPod, readService, readSlice } from "./objects.ts";
@@ -81,7 +82,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
   const { client, open: openWatches } = countWatches(createKubernetesClient(options, clock));
   const activity = new RegistryActivity();
   const services = new SourceCollection<RegistryService>();
-  const index = new ObjectIndex();
+  const index = new ObjectIndex((service) => serviceNamedBy(service, settings.clusterDomain));
   const followings: Following[] = [];
   /** Services to be built again. */
   const dirty = new Set<string>();
@@ -148,6 +149,8 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
 
   function build(): void {
     cancelBuild = undefined;
+    // What is a name of a service changes with it, and what is a name of that; a set goes on to what is added meanwhile.
+    for (const key of dirty) for (const name of index.namesOf(key)) dirty.add(name);
     const changed = [...dirty].map((key) => [key, buildOne(key)] as const);
     dirty.clear();
     const before = changed.map(([key]) => services.get(key));
@@ -164,7 +167,9 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
 
   function buildOne(key: string): RegistryService | undefined {
     const service = index.services.get(key);
-    return service === undefined ? undefined : buildKubernetesService(service, index.slicesOf(key), index, settings);
+    if (service === undefined) return undefined;
+    const target = targetOf(service, index.services, settings.clusterDomain);
+    return buildKubernetesService(service, index.slicesOf(`${target.namespace}/${target.name}`), index, settings, target);
   }
 
   function takeSlices(changes: readonly ObjectChange<EndpointSlice>[]): Iterable<string> {

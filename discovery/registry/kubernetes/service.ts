@@ -1,46 +1,52 @@
-import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
-import { canonicalHostname, isHostLabel, isHostname } from "../../../model/hostname.ts";
+import { canonicalHostname, isHostLabel } from "../../../model/hostname.ts";
 import { selectProtocol } from "../../../model/port.ts";
 import type { ServicePort } from "../../../model/port.ts";
-import type { Workload } from "../../../model/workload.ts";
 import { meshNamespace } from "../../kubernetes/namespaces.ts";
 import type { RegistryService } from "../registry.ts";
+import { buildExternalName } from "./external-name.ts";
+import type { ExternalNameSettings } from "./external-name.ts";
 import { buildInstances } from "./instances.ts";
 import type { InstanceSettings, Surroundings } from "./instances.ts";
 import type { EndpointSlice, KubernetesService } from "./objects.ts";
 
 /** How one registry reads services. */
-export interface ServiceSettings extends InstanceSettings {
-  readonly meshDomain: string;
+export interface ServiceSettings extends InstanceSettings, ExternalNameSettings {
   /** Stands before each of the cluster's namespaces to make the mesh's. */
   readonly namespacePrefix: string;
-  /** The cluster's own domain, of its native names. */
-  readonly clusterDomain: string;
 }
 
 /**
  * One Kubernetes service as the mesh sees it; undefined where its namespace can
  * be none of the mesh. An API server takes labels of DNS alone for both names;
  * whoever is in its place could make a name of others out of more.
+ *
+ * @param target whose endpoints it has: another one's, where it is a name of that
+ * @param slices of the target
  */
 export function buildKubernetesService(
   service: KubernetesService,
   slices: readonly EndpointSlice[],
   surroundings: Surroundings,
   settings: ServiceSettings,
+  target: KubernetesService = service,
 ): RegistryService | undefined {
   const namespace = meshNamespace(service.namespace, settings);
+  const namespaceThere = meshNamespace(target.namespace, settings);
   if (namespace === undefined || ![namespace, service.name].every(isHostLabel)) return undefined;
   const notes = new Set<string>();
-  const ports = buildPorts(service, notes);
-  const isExternalName = service.type === "ExternalName";
+  const isExternalName = target.type === "ExternalName" || namespaceThere === undefined;
+  const ports = buildPorts(isExternalName && service.ports.length > 0 ? service : target, notes);
   const workloads = isExternalName
-    ? buildExternalName(service, ports, namespace, settings, notes)
-    : buildInstances(slices, service.ipFamilies[0] ?? "IPv4", namespace, surroundings, settings, notes);
+    ? buildExternalName(service, namespaceThere === undefined ? service : target, ports, namespace, settings, notes)
+    : buildInstances(slices, target.ipFamilies[0] ?? "IPv4", namespaceThere, surroundings, settings, notes);
+  if (!isExternalName && target !== service) {
+    const missing = service.ports.filter(({ port }) => target.ports.every((other) => other.port !== port));
+    for (const { port } of missing) notes.add(`port ${port} is left out: ${target.namespace}/${target.name}, which its external name leads to, has none`);
+  }
   const exportTo = exportToOf(service, settings);
   if (!exportTo.includes("*")) notes.add(`it is exported to ${exportTo.join(", ")} alone, which the mesh does not keep to yet: all of it sees the service`);
-  if (service.ports.length === 0) notes.add("it has no port: it gets no traffic");
-  if (!isExternalName && service.trafficDistribution !== "") notes.add(`its trafficDistribution ${service.trafficDistribution} is for callers in the cluster: those in the mesh do not go by it yet`);
+  if (service.ports.length === 0 && target.ports.length === 0) notes.add("it has no port: it gets no traffic");
+  if (service.type !== "ExternalName" && service.trafficDistribution !== "") notes.add(`its trafficDistribution ${service.trafficDistribution} is for callers in the cluster: those in the mesh do not go by it yet`);
   return {
     namespace,
     name: service.name,
@@ -75,33 +81,6 @@ function buildPorts(service: KubernetesService, notes: Set<string>): ServicePort
     else notes.add(`port ${name === "" ? port : name} is left out: it speaks ${protocol}`);
   }
   return ports.sort((left, right) => left.number - right.number);
-}
-
-function buildExternalName(service: KubernetesService, ports: readonly ServicePort[], namespace: string, settings: ServiceSettings, notes: Set<string>): Workload[] {
-  const address = service.externalName.toLowerCase().replace(/\.$/, "");
-  const object = `${service.namespace}/${service.name}`;
-  if (familyOf(address) !== undefined || !isHostname(address) || address.startsWith("*") || isOwnToEachHost(address)) {
-    notes.add(`its external name ${JSON.stringify(service.externalName)} is no name that hosts can share: it gets no traffic`);
-    return [];
-  }
-  return [
-    {
-      key: `${settings.registry}/external/${object}`,
-      namespace,
-      name: service.name,
-      addresses: [address],
-      ports: Object.fromEntries(ports.map(({ name, number }) => [name, number])),
-      labels: {},
-      serviceAccount: "",
-      locality: settings.locality,
-      network: settings.network,
-      weight: 1,
-      // Envoy sees for itself what DNS says.
-      health: "healthy",
-      meshed: false,
-      source: { registry: settings.registry, object },
-    },
-  ];
 }
 
 /** Istio's annotation on services, whose namespaces are the cluster's. */
