@@ -1,5 +1,5 @@
 import { fewNames } from "../../base/few-names.ts";
-import { familyOf } from "../../model/address.ts";
+import { familyOf, formatHostPort } from "../../model/address.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import type { ServicePort } from "../../model/port.ts";
 import type { Resolution } from "../../model/service.ts";
@@ -47,8 +47,24 @@ export function joinEndpoints(members: readonly ServedMember[], trustDomain: str
   const refused = verdicts.flatMap(({ workload, reason, endpoint }) => (endpoint !== undefined || reason === undefined || isSaidElsewhere(reason) ? [] : [[reason, wordFor(workload.source)] as const]));
   return {
     endpoints: placed.sort(([left], [right]) => (left < right ? -1 : 1)).map(([, endpoint]) => endpoint),
-    notes: [...Map.groupBy(refused, ([reason]) => reason)].flatMap(([reason, all]) => fewNames(all.map(([, word]) => word)).map((who) => `${who}: ${reason}`)).sort(),
+    notes: [
+      ...[...Map.groupBy(refused, ([reason]) => reason)].flatMap(([reason, all]) => fewNames(all.map(([, word]) => word)).map((who) => `${who}: ${reason}`)),
+      ...inSeveralNetworks(placed.map(([, endpoint]) => endpoint)),
+    ].sort(),
   };
+}
+
+/** Instances that are two in the catalog and one for whoever dials: which one, the networks decide. */
+function inSeveralNetworks(endpoints: readonly Endpoint[]): string[] {
+  if (new Set(endpoints.map(({ network }) => network)).size < 2) return [];
+  const byPlace = Map.groupBy(endpoints, ({ servicePort, address, port }) => `${servicePort} ${formatHostPort(address, port)}`);
+  const shared = [...byPlace.values()].filter((all) => new Set(all.map(({ network }) => network)).size > 1);
+  const [first] = shared[0] ?? [];
+  if (first === undefined) return [];
+  const places = new Set(shared.flatMap((all) => all.map(({ address, port }) => formatHostPort(address, port))));
+  const networks = [...new Set(shared.flatMap((all) => all.map(({ network }) => network)))].sort().map((network) => (network === "" ? "the mesh's own" : network));
+  const more = places.size === 1 ? "is" : `and ${places.size - 1} more are`;
+  return [`${formatHostPort(first.address, first.port)} ${more} told of several networks (${networks.join(", ")}): from a host an address leads to one place`];
 }
 
 const SAME_PLACE = "it is at the same place as ";

@@ -26,7 +26,8 @@ export function byHealth(left: Found, right: Found): number {
  * node's address to the next: the better news is believed, as kube-proxy does,
  * and it is the pod's where one is named.
  */
-export function oneAtEachPlace(found: readonly Found[]): Found[] {
+export function oneAtEachPlace(found: readonly Found[]): readonly Found[] {
+  if (new Set(found.map(({ address }) => address)).size === found.length) return found;
   const portsOf = new Map<EndpointSlice, string>();
   for (const { slice } of found) if (!portsOf.has(slice)) portsOf.set(slice, JSON.stringify(slice.ports.map(({ name, port, protocol }) => `${protocol} ${name} ${port}`).sort()));
   return [...Map.groupBy(found, ({ slice, address }) => `${address} ${portsOf.get(slice)}`).values()].map((tellers) => {

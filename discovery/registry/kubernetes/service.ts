@@ -63,9 +63,16 @@ export function buildKubernetesService(
     exportTo,
     backends: { kind: "explicit", workloads },
     allowsPlaintext: false,
-    notes: [...notes].sort(),
+    notes: firstOf([...notes].sort()),
     source: { registry: settings.registry, object: `${service.namespace}/${service.name}` },
   };
+}
+
+/** Slices and ports that are odd are many where one is. Their notes sort behind the others, which are few and never cut: `admission.ts` goes by one. */
+const MAX_NOTES = 20;
+
+function firstOf(notes: readonly string[]): string[] {
+  return notes.length <= MAX_NOTES ? [...notes] : [...notes.slice(0, MAX_NOTES), `and ${notes.length - MAX_NOTES} more such notes`];
 }
 
 /** What the cluster itself calls a service. */

@@ -210,6 +210,13 @@ describe("a kubernetes service", () => {
     assert.equal(web.notes.length, 3);
   });
 
+  it("says no more of thousands of odd endpoints than a person reads", () => {
+    const odd = Array.from({ length: 3_000 }, (_, at) => cluster.slice(`a-${at}`, "web", [{ address: "127.0.0.1" }]));
+    const { notes } = build(cluster.service("web"), ...odd);
+    assert.deepEqual([notes.length, notes.at(-1)], [21, "and 2980 more such notes"]);
+    assert.equal(build(cluster.service("web"), ...odd.slice(0, 20)).notes.length, 20);
+  });
+
   it("resolves an external name by DNS, unless that would be another place on each host", () => {
     const db = build(cluster.service("db", { type: "ExternalName", externalName: "DB.example.com.", ports: [{ name: "mysql", port: 3_306 }] }));
     assert.equal(db.resolution, "dns");
