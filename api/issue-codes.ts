@@ -55,6 +55,7 @@ export const issueCodes = {
   IM0214: { severity: "warning", title: "selector selects nothing", explanation: "No workload of the namespace has the labels." },
   IM0215: { severity: "warning", title: "unknown port", explanation: "The service has no such port; requests that are routed there fail." },
   IM0216: { severity: "warning", title: "mirror within the mesh", explanation: "A mirrored request has no caller whose identity it could carry, so endpoints in the mesh refuse it. Mirrors to services outside of the mesh are sent." },
+  IM0217: { severity: "warning", title: "host of another service", explanation: "The host that a ServiceEntry declares is another service's: a registry's own names go before declared ones, and of two that declare one the first by namespace and name has it." },
 } as const satisfies Readonly<Record<string, IssueExplanation>>;
 
 export type IssueCode = keyof typeof issueCodes;

@@ -1,14 +1,17 @@
+import type { AnyResource } from "../../api/resource.ts";
 import { type Change, type Collection, presentIn } from "../../base/collection.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { MeshConfig } from "../../api/mesh-config.ts";
 import type { RootNamespace } from "../../model/root-namespace.ts";
 import type { Service, ServiceKey } from "../../model/service.ts";
+import type { Source } from "../../model/source.ts";
 import type { Workload } from "../../model/workload.ts";
 import { analysis, type Findings } from "../../discovery/config/analyze.ts";
 import type { Config } from "../../discovery/config/config.ts";
 import { LabelCensus } from "../../discovery/config/label-census.ts";
 import { createSlicedWork } from "../../discovery/push/sliced-work.ts";
+import { sourceOf } from "../../discovery/registry/static/source.ts";
 
 /** Findings are for people: they may come a moment after the change, and the later the more there is to look at. */
 const QUIET_MS = 250;
@@ -18,7 +21,8 @@ const QUIET_MS_PER_RESOURCE = 0.1;
 export interface AnalyzedCatalog {
   readonly services: Collection<Service>;
   readonly workloads: Collection<Workload>;
-  readonly names: { find(host: string): ServiceKey | undefined };
+  readonly names: { find(host: string): ServiceKey | undefined; ownerOf(host: string): ServiceKey | undefined };
+  sourcesOf(key: ServiceKey): readonly Source[];
 }
 
 /** Keeps what all resources together show, and the catalog behind them, in the resources' statuses. They are there when it returns. */
@@ -36,6 +40,7 @@ export function followAnalysis(config: Pick<Config, "resources" | "setFindings">
         meshDomain: mesh.domain,
         roots,
         service: (host) => catalog.services.get(catalog.names.find(host) ?? ""),
+        otherOwner: (resource, host) => otherOwner(catalog, resource, host),
         workloads: census,
       });
     },
@@ -74,6 +79,13 @@ export function followAnalysis(config: Pick<Config, "resources" | "setFindings">
 
 /** False for what the analysis does not look at, such as a note or an address. */
 function isSeen({ before, after }: Change<Service>): boolean {
-  const seen = (service: Service | undefined): string => JSON.stringify([service?.hostname, service?.aliases, service?.namespace, service?.ports, service?.external]);
+  const seen = (service: Service | undefined): string => JSON.stringify([service?.hostname, service?.aliases, service?.namespace, service?.ports, service?.external, service?.source]);
   return seen(before) !== seen(after);
+}
+
+function otherOwner(catalog: AnalyzedCatalog, resource: AnyResource, host: string): ServiceKey | undefined {
+  const owner = catalog.names.ownerOf(host);
+  if (owner === undefined) return undefined;
+  const own = sourceOf(resource);
+  return catalog.sourcesOf(owner).some(({ registry, object }) => registry === own.registry && object === own.object) ? undefined : owner;
 }

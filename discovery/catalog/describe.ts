@@ -103,7 +103,10 @@ export function describeService(key: ServiceKey, parts: DescribedParts): Service
     pending: pending.map((claim) => ({ source: claim.service.source, ownKey: serviceKey(claim.service) })),
     namesakes: namesakes.map((other) => ({ source: other.source, ownKey: serviceKey(other) })),
     ports: service.ports.map((port) => ({ ...port, source: portSources.get(port.number) ?? service.source })),
-    endpoints: verdicts.toSorted((left, right) => left.servicePort - right.servicePort).map(describeEndpoint),
+    endpoints: verdicts
+      .toSorted((left, right) => left.servicePort - right.servicePort)
+      .map(describeEndpoint)
+      .map((endpoint) => (parts.isInForce ? endpoint : { ...endpoint, getsTraffic: false, reason: "the service does not have its hostname" })),
   };
 }
 

@@ -3,7 +3,7 @@ import { type AnyResource, resourceKey, type ResourceKey, type ResourceOf } from
 import type { Issue } from "../../base/issue.ts";
 import { type RootNamespace, rootNamespacesOf } from "../../model/root-namespace.ts";
 import { isTakenOver, resolveHost } from "../../model/hostname.ts";
-import type { Service } from "../../model/service.ts";
+import type { Service, ServiceKey } from "../../model/service.ts";
 import type { LabelCensus } from "./label-census.ts";
 
 /** What is known of the mesh besides its configuration. */
@@ -12,6 +12,8 @@ export interface AnalysisContext {
   readonly roots: readonly RootNamespace[];
   /** By canonical hostname or alias. */
   service(host: string): Pick<Service, "hostname" | "namespace" | "ports" | "external"> | undefined;
+  /** The service that has a host which a resource declares in vain, as `NAMESPACE/NAME`. */
+  otherOwner(resource: AnyResource, host: string): ServiceKey | undefined;
   readonly workloads: Pick<LabelCensus, "has">;
 }
 
@@ -62,6 +64,7 @@ export function* analysis(resources: readonly AnyResource[], context: AnalysisCo
   for (const resource of resources) {
     yield;
     checkSelector(resource, context, add);
+    checkDeclared(resource, context, add);
   }
   return findings;
 }
@@ -184,6 +187,14 @@ function* checkRivals<R extends AnyResource>(
     for (const loser of losers) {
       add(loser, code, "spec", `${winner.kind} ${namespace}/${name} speaks for ${host}; this one is not in force for it`, "merge the two");
     }
+  }
+}
+
+function checkDeclared(resource: AnyResource, context: AnalysisContext, add: Add): void {
+  if (resource.kind !== "ServiceEntry") return;
+  for (const [index, host] of (resource.spec.hosts ?? []).entries()) {
+    const owner = context.otherOwner(resource, host);
+    if (owner !== undefined) add(resource, "IM0217", `spec.hosts[${index}]`, `${host} belongs to ${owner}: this one is not in force for it`, "choose another host, or remove one of the two");
   }
 }
 

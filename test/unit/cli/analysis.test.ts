@@ -29,7 +29,8 @@ describe("followAnalysis", () => {
   const clock = createManualClock();
   const [resources, services, workloads] = [new SourceCollection<AnyResource>(), new SourceCollection<Service>(), new SourceCollection<Workload>()];
   const put = (...all: readonly AnyResource[]): void => resources.apply(all.map((one) => [resourceKey(one), one]));
-  const catalog = { services, workloads, names: { find: (host: string) => (host === SERVICE.hostname ? "default/db" : undefined) } };
+  const keyOf = (host: string): string | undefined => (host === SERVICE.hostname ? "default/db" : undefined);
+  const catalog = { services, workloads, names: { find: keyOf, ownerOf: keyOf }, sourcesOf: (key: string) => [services.get(key)?.source ?? SERVICE.source] };
   let runs: string[][] = [];
   const config = { resources, setFindings: (findings: Findings) => void runs.push([...findings].flatMap(([key, issues]) => issues.map(({ code }) => `${key} ${code}`)).sort()) };
   const runsAfter = (act: () => void): string[][] => {
@@ -54,6 +55,7 @@ describe("followAnalysis", () => {
     assert.deepEqual(runsAfter(() => workloads.apply([["1", { ...web, health: "unhealthy", weight: 3 }], ["2", web]])), []);
     assert.deepEqual(runsAfter(() => services.apply([["default/db", SERVICE]])), [[]]);
     assert.deepEqual(runsAfter(() => services.apply([["default/db", { ...SERVICE, vips: ["240.240.0.1"] }]])), []);
+    assert.deepEqual(runsAfter(() => services.apply([["default/db", { ...SERVICE, source: { registry: "east", object: "default/db" } }]])), [[]]);
     assert.deepEqual(runsAfter(() => workloads.apply([["1", undefined], ["2", undefined]])), [[both[1]]]);
     assert.deepEqual(runsAfter(() => resources.apply([["Service/default/web", undefined]])), [[]]);
     await following.close();

@@ -13,6 +13,7 @@ const context: AnalysisContext = {
   meshDomain: "mesh.internal",
   roots: [{ namespace: "ironmesh-system", prefix: "" }],
   service: (host) => services.find(({ hostname }) => hostname === host),
+  otherOwner: (_resource, host) => (host === "taken.example.com" ? "ops/taken.example.com" : undefined),
   workloads: workloads({ namespace: "default", labels: { app: "a" } }),
 };
 
@@ -114,8 +115,14 @@ describe("analysis of all resources together", () => {
     assert.deepEqual(found(document("Service", "s", "{selector: {app: z}, ports: [{port: 80}]}")), ["Service/default/s IM0214 spec.selector"]);
   });
 
+  it("finds hosts that another service has", () => {
+    const entry = (host: string): string => document("ServiceEntry", "e", `{hosts: [free.example.com, ${host}], ports: [{number: 80, name: http}]}`);
+    assert.deepEqual(found(entry("taken.example.com")), ["ServiceEntry/default/e IM0217 spec.hosts[1]"]);
+    assert.deepEqual(found(entry("also-free.example.com")), []);
+  });
+
   it("only warns", () => {
-    const codes = ["IM0210", "IM0211", "IM0212", "IM0213", "IM0214", "IM0215", "IM0216"] as const;
+    const codes = ["IM0210", "IM0211", "IM0212", "IM0213", "IM0214", "IM0215", "IM0216", "IM0217"] as const;
     assert.ok(codes.every((code) => issueCodes[code].severity === "warning"));
   });
 });
