@@ -56,6 +56,9 @@ const KINDS = {
 
 type KindName = keyof typeof KINDS;
 
+/** What services can be told without. */
+const DISPENSABLE: ReadonlySet<KindName> = new Set(["pods", "nodes"]);
+
 /** How following one kind goes. */
 interface Following {
   readonly name: KindName;
@@ -129,9 +132,9 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
         onFailure(failure) {
           activity.failed(failure);
           following.failure = failureOf(failure, following.failure);
-          // Labels and places are worth waiting for, not doing without everything.
-          const isDispensable = kind === "pods" || kind === "nodes";
-          if (isDispensable && failure?.code === "MESH_REGISTRY_DENIED") following.isSettled = true;
+          // Labels and places are worth waiting for, not doing without everything. A server that has just started denies all for a moment.
+          const isAnswered = followings.every(({ name: other, isSettled }) => isSettled || DISPENSABLE.has(other));
+          if (DISPENSABLE.has(kind) && isAnswered && failure?.code === "MESH_REGISTRY_DENIED") following.isSettled = true;
           plan();
         },
       },
