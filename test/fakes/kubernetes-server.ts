@@ -202,8 +202,9 @@ export class FakeKubernetes {
     const { isCut, status, statusOf, retryAfterSeconds } = this.faults;
     const isCluster = url.pathname === "/api/v1/namespaces/default/services";
     const refused = status ?? statusOf?.[plural] ?? (this.tokens !== undefined && !this.tokens.has(token ?? "") ? 401 : kind === undefined && described === undefined && !isCluster ? 404 : undefined);
+    const isAll = status !== undefined || plural === "";
     if (isCut === true) response.destroy();
-    else if (refused !== undefined) fail(response, refused, "refused by the fake", retryAfterSeconds);
+    else if (refused !== undefined) fail(response, refused, `refused by the fake${isAll ? "" : ` to whoever asks for ${plural}`}`, retryAfterSeconds);
     else if (isCluster) this.#identify(response);
     else if (described !== undefined) response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(described));
     else if (url.searchParams.get("watch") === "true") this.#watch(plural, url.searchParams, response);

@@ -170,7 +170,8 @@ const isPossible = programs !== undefined && definitions !== undefined;
       await api.startApiServer();
       await api.remove(istio("WorkloadGroup", "web", {}));
       await waitUntil(async () => (await stateOf("WorkloadGroup", "web")) === undefined && (await config()).every(({ position }) => position !== "kubernetes:east"), { what: "its return", timeoutMs: 90_000 });
-      assert.equal(await stateOf("AuthorizationPolicy", "web"), "east-shop accepted kubernetes:east shop/web");
+      // Each kind returns by itself.
+      await waitUntil(async () => (await stateOf("AuthorizationPolicy", "web")) === "east-shop accepted kubernetes:east shop/web", { what: "the policies' return", timeoutMs: 90_000 });
       assert.deepEqual((await mesh.api.get("/api/v1/registries") as RegistryView[]).find(({ name }) => name === "east")?.notes, []);
     } finally {
       await mesh.close();

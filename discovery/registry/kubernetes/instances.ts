@@ -42,6 +42,8 @@ export function buildInstances(
   notes: Set<string>,
 ): Workload[] {
   const found: Found[] = [];
+  /** Addresses of pods that get no traffic, whoever else tells of them. */
+  const excluded = new Set<string>();
   const sorted = slices.toSorted((left, right) => (left.name < right.name ? -1 : 1));
   for (const slice of sorted) {
     const object = `${slice.namespace}/${slice.name}`;
@@ -66,13 +68,13 @@ export function buildInstances(
       }
       if (isPods && claimed.isInIstio) {
         notes.add(ISTIO_NOTES[settings.istioPods]);
-        if (settings.istioPods === "exclude") continue;
+        if (settings.istioPods === "exclude") excluded.add(address);
       }
       const uid = claimed === undefined || isPods ? uidOf(endpoint, slice) : "";
       found.push({ slice, endpoint, address, uid, pod: isPods ? claimed : undefined, health: healthOf(endpoint) });
     }
   }
-  const groups = groupByInstance(oneAtEachPlace(found), settings.registry);
+  const groups = groupByInstance(oneAtEachPlace(found.filter(({ address }) => !excluded.has(address))), settings.registry);
   const instances = [...groups].sort(([left], [right]) => (left < right ? -1 : 1)).map(([key, group]) => buildInstance(key, group, firstFamily, namespace, nodeByName, settings));
   for (const [hinted, what] of [
     [instances.filter(({ zoneHints }) => zoneHints !== undefined).length, "zones, which callers in the mesh do not keep to yet"],

@@ -51,7 +51,6 @@ export function groupByInstance(found: readonly Found[], registry: string): Map<
   return Map.groupBy(found, ({ slice, address, uid }) => {
     const family = `${uid} ${slice.addressType}`;
     if (!addresses.has(family)) addresses.set(family, address);
-    // Of two that tell of one port the first key counts: the pod's.
-    return uid !== "" && addresses.get(family) === address ? `${registry}/pod/${uid}` : `${registry}/slice/${slice.namespace}/${slice.name}/${address}`;
+    return uid !== "" && addresses.get(family) === address ? `${registry}/pod/${uid}` : `${registry}/endpoint/${slice.namespace}/${slice.name}/${address}`;
   });
 }

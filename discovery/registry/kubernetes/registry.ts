@@ -195,6 +195,13 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     return [...namespaces].filter((namespace) => meshNamespace(namespace, settings) === undefined);
   }
 
+  /** Namespaces that are asked for in vain: they may be misspelt. */
+  function unserved(): string[] {
+    if (!isPublished || options.namespaces === undefined) return [];
+    const namespaces = new Set([...index.services.values()].map(({ namespace }) => namespace));
+    return options.namespaces.filter((namespace) => !namespaces.has(namespace)).map((namespace) => `namespace ${namespace} has no service, or is not there`);
+  }
+
   return {
     name,
     services,
@@ -228,8 +235,9 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
         notes: [
           ...unmapped().map((namespace) => `namespace ${namespace} is left out: ${settings.namespacePrefix}${namespace} is longer than a DNS label`),
           ...followings.flatMap(({ name: kind, problems }) => [...problems].map(([key, problem]) => `${kind} ${key} is not understood: ${problem}`)),
+          ...unserved(),
           // One cause is said once, where every kind suffers from it.
-          ...failed.slice(1).filter(({ code }) => code !== lastError?.code).map(({ message }) => message),
+          ...new Set(failed.map(({ message }) => message).filter((message) => message !== lastError?.message)),
           ...content.flatMap(([key, { notes }]) => notes.map((note) => `${key}: ${note}`)),
         ].sort(),
         counters: activity.counters(openWatches()),

@@ -117,6 +117,19 @@ describe("stored services after a change of settings", () => {
       it(`are not there under another ${what}`, () => assert.equal(kubernetesAdmission({ ...settings, ...changes }).admit("shop/reviews", service), undefined));
     }
 
+    it("are not there where they are a name of one in a namespace that is left alone now", () => {
+      const ledger = buildKubernetesService(
+        { namespace: "bank", name: "ledger", labels: {}, exportTo: "", type: "ExternalName", externalName: "ledger.example.com", ipFamilies: [], ports: [{ name: "http", port: 80, protocol: "TCP", appProtocol: "" }], trafficDistribution: "" },
+        [],
+        { podByUid: () => undefined, nodeByName: () => undefined },
+        { registry: "kubernetes", meshDomain: "mesh.internal", namespacePrefix: "kubernetes-", clusterDomain: "cluster.local", network: "", locality: NO_LOCALITY, istioPods: "plaintext" },
+      );
+      assert.ok(ledger?.backends.kind === "explicit" && ledger.backends.workloads[0]?.namespace === "kubernetes-bank");
+      const name = { ...service, backends: ledger.backends };
+      assert.deepEqual(kubernetesAdmission(settings).admit("shop/reviews", name), name);
+      assert.equal(kubernetesAdmission({ ...settings, ignoredNamespaces: ["bank"] }).admit("shop/reviews", name), undefined);
+    });
+
     it("lose the native name of another domain", () => {
       assert.deepEqual(kubernetesAdmission({ ...settings, clusterDomain: "corp.local" }).admit("shop/reviews", service), { ...service, aliases: [] });
     });

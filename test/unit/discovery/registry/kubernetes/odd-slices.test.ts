@@ -26,13 +26,20 @@ describe("endpoint slices that are odd and legal", () => {
   it("make one instance of an address that several controllers tell, however long the better news lasts", () => {
     const both = (first: object, second: object) => build([slice("a", "web", [{ address: "10.0.0.1", conditions: first }]), slice("b", "web", [{ address: "10.0.0.1", conditions: second }])]);
     const keys = [both({}, UNREADY), both(UNREADY, {}), both(UNREADY, UNREADY)].map((instances) => instances.map(({ key, health }) => [key, health]));
-    assert.deepEqual(keys, [[["east/slice/default/a/10.0.0.1", "healthy"]], [["east/slice/default/a/10.0.0.1", "healthy"]], [["east/slice/default/a/10.0.0.1", "unhealthy"]]]);
+    assert.deepEqual(keys, [[["east/endpoint/default/a/10.0.0.1", "healthy"]], [["east/endpoint/default/a/10.0.0.1", "healthy"]], [["east/endpoint/default/a/10.0.0.1", "unhealthy"]]]);
   });
 
   it("make one instance of a place that a pod leaves to its successor, as on a node's own network", () => {
     const ending = { ready: false, serving: true, terminating: true };
     const [instance, ...others] = build([slice("a", "web", [{ address: "10.0.0.1", pod: web1, conditions: ending }, { address: "10.0.0.1", pod: web2 }])], pods);
     assert.deepEqual([instance?.key, instance?.health, instance?.labels, others], ["east/pod/u2", "healthy", { version: "v2" }, []]);
+  });
+
+  it("give no traffic to a pod of an Istio mesh by its address alone, where such are excluded", () => {
+    const sidecar = pod("web-1", { uid: "u1", addresses: ["10.0.0.1"], containers: ["app", "istio-proxy"] });
+    const told = slice("b", "web", [{ address: "10.0.0.1" }, { address: "10.0.0.2" }]);
+    assert.deepEqual(build([slice("a", "web", [{ address: "10.0.0.1", pod: web1 }]), told], [sidecar], "exclude").map(({ addresses }) => addresses), [["10.0.0.2"]]);
+    assert.deepEqual(build([told, slice("c", "web", [{ address: "10.0.0.1", pod: web1 }])], [sidecar], "exclude").map(({ addresses }) => addresses), [["10.0.0.2"]]);
   });
 
   it("keep several processes of one address apart, by their ports", () => {
@@ -44,7 +51,7 @@ describe("endpoint slices that are odd and legal", () => {
 
   it("lose no address where several of one family are said to be one pod's that nobody has seen", () => {
     const addresses = build([slice("a", "web", [{ address: "10.0.0.1", pod: web1 }, { address: "10.0.0.2", pod: web1 }]), slice("b", "web", [{ address: "fd00::1", pod: web1 }], { addressType: "IPv6" })]).map((one) => one.addresses);
-    assert.deepEqual(addresses, [["10.0.0.1", "fd00::1"], ["10.0.0.2"]]);
+    assert.deepEqual(addresses, [["10.0.0.2"], ["10.0.0.1", "fd00::1"]]);
   });
 
   it("give traffic to what is ready though it is terminating, as publishNotReadyAddresses has it", () => {
@@ -54,10 +61,10 @@ describe("endpoint slices that are odd and legal", () => {
   });
 });
 
-function build(slices: readonly KubernetesObject[], seen: readonly KubernetesObject[] = []): Workload[] {
+function build(slices: readonly KubernetesObject[], seen: readonly KubernetesObject[] = [], istioPods: "plaintext" | "exclude" = "plaintext"): Workload[] {
   const byUid = new Map(seen.map((object) => readAs(readPod, object)).map((one) => [one.uid, one]));
   const surroundings = { podByUid: (uid: string) => byUid.get(uid), nodeByName: () => undefined };
-  return buildInstances(slices.map((object) => readAs(readSlice, object)), "IPv4", "east-default", surroundings, { registry: "east", network: "", locality: NO_LOCALITY, istioPods: "plaintext" }, new Set());
+  return buildInstances(slices.map((object) => readAs(readSlice, object)), "IPv4", "east-default", surroundings, { registry: "east", network: "", locality: NO_LOCALITY, istioPods }, new Set());
 }
 
 function readAs<T>(read: Reader<T>, object: KubernetesObject): T {

@@ -214,6 +214,8 @@ describe("the kubernetes registry", () => {
     await synced(registry);
     assert.equal(registry.status().lastError?.code, "MESH_REGISTRY_DENIED");
     assert.match(registry.status().lastError?.hint ?? "", /rbac\.yaml/);
+    // Each right that is missing is said: one that was given would not help alone.
+    await waitUntil(() => /pods/.test(registry.status().lastError?.message ?? "") && registry.status().notes.some((note) => note.includes("nodes")), { what: "both kinds", intervalMs: 2 });
     assert.deepEqual(labelsOf(registry, "default/a"), [{}]);
     kubernetes.faults.statusOf = {};
     await waitUntil(() => labelsOf(registry, "default/a")[0]?.["app"] === "a", { what: "the labels", intervalMs: 2 });

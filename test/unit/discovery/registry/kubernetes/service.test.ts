@@ -116,7 +116,7 @@ describe("a kubernetes service", () => {
       cluster.slice("web-4", "web", [{ address: "10.0.0.1", pod: web1, zoneHints: ["eu-2", "eu-1"] }, { address: "10.0.0.2" }]),
       cluster.slice("web-6", "web", [{ address: "fd00::1", pod: web1, zoneHints: ["eu-3", "eu-1"] }], { addressType: "IPv6" }),
     );
-    assert.deepEqual(workloadsOf(web).map(({ zoneHints }) => zoneHints), [["eu-1", "eu-2", "eu-3"], undefined]);
+    assert.deepEqual(workloadsOf(web).map(({ zoneHints }) => zoneHints), [undefined, ["eu-1", "eu-2", "eu-3"]]);
     assert.deepEqual(web.notes, [
       "1 of its 2 endpoints is hinted for zones, which callers in the mesh do not keep to yet",
       "its trafficDistribution PreferClose is for callers in the cluster: those in the mesh do not go by it yet",
@@ -181,8 +181,8 @@ describe("a kubernetes service", () => {
       cluster.slice("mine", "web", [{ address: "192.0.2.1" }, { address: "192.0.2.2" }], { ports: [{ name: "", port: 8_080 }] }),
     );
     assert.deepEqual(workloadsOf(web).map(({ key, name, addresses, ports }) => [key, name, addresses, ports]), [
-      ["east/slice/default/mine/192.0.2.1", "192.0.2.1", ["192.0.2.1"], { "": 8_080 }],
-      ["east/slice/default/mine/192.0.2.2", "192.0.2.2", ["192.0.2.2"], { "": 8_080 }],
+      ["east/endpoint/default/mine/192.0.2.1", "192.0.2.1", ["192.0.2.1"], { "": 8_080 }],
+      ["east/endpoint/default/mine/192.0.2.2", "192.0.2.2", ["192.0.2.2"], { "": 8_080 }],
     ]);
   });
 
@@ -196,7 +196,7 @@ describe("a kubernetes service", () => {
       assert.deepEqual([workload?.labels, workload?.serviceAccount], [{}, ""]);
     }
     const both = build(cluster.service("web"), forged, theirs, cluster.slice("true", "web", [{ address: "10.0.0.1", pod: web1 }]));
-    assert.deepEqual(workloadsOf(both).map(({ key, addresses }) => [key, addresses]), [["east/pod/u1", ["10.0.0.1"]], ["east/slice/default/mine/10.6.6.6", ["10.6.6.6"]]]);
+    assert.deepEqual(workloadsOf(both).map(({ key, addresses }) => [key, addresses]), [["east/endpoint/default/mine/10.6.6.6", ["10.6.6.6"]], ["east/pod/u1", ["10.0.0.1"]]]);
     assert.match(both.notes.join(), /10\.6\.6\.6 to the pod web-1, which does not have it/);
   });
 
