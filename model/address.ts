@@ -1,4 +1,4 @@
-import { BlockList, isIP, isIPv4 } from "node:net";
+import { BlockList, isIP, isIPv4, SocketAddress } from "node:net";
 
 export type AddressFamily = "ipv4" | "ipv6";
 
@@ -6,6 +6,11 @@ export type AddressFamily = "ipv4" | "ipv6";
 export function familyOf(address: string): AddressFamily | undefined {
   if (isIPv4(address)) return "ipv4";
   return isIP(address) === 6 && !address.includes("%") ? "ipv6" : undefined;
+}
+
+/** The one way to write an address that may be written in several, such as `FD00:0::1`; anything else as it is. */
+export function canonicalAddress(address: string): string {
+  return familyOf(address) === "ipv6" ? new SocketAddress({ address, family: "ipv6" }).address : address;
 }
 
 /** Loopback, "any", link-local and multicast: RFC 6890, and RFC 5771 and 4291 for the last. */

@@ -1,5 +1,5 @@
 import { fewNames } from "../../base/few-names.ts";
-import { familyOf, formatHostPort } from "../../model/address.ts";
+import { canonicalAddress, familyOf, formatHostPort } from "../../model/address.ts";
 import type { Endpoint } from "../../model/endpoint.ts";
 import type { ServicePort } from "../../model/port.ts";
 import type { Resolution } from "../../model/service.ts";
@@ -133,7 +133,7 @@ function inOrder(members: readonly ServedMember[]): [ServedMember, Workload][] {
 
 /** One for each of its addresses, the first one's first. */
 function placesOf({ servicePort, network, address, additionalAddresses = [], port }: Endpoint): string[] {
-  return [address, ...additionalAddresses].map((one) => `${servicePort} ${network} ${one} ${port}`);
+  return [address, ...additionalAddresses].map((one) => `${servicePort} ${network} ${canonicalAddress(one)} ${port}`);
 }
 
 const BEST_FIRST: readonly Health[] = ["healthy", "unknown", "draining", "unhealthy"];

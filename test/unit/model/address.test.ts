@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
-import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
+import { canonicalAddress, familyOf, isOwnToEachHost } from "../../../model/address.ts";
 
 describe("address", () => {
   it("has a family only where it is one on every host", () => {
     assert.deepEqual(["10.0.0.1", "fd77::1", "fe80::1%eth0", "db.example.com", ""].map(familyOf), ["ipv4", "ipv6", undefined, undefined, undefined]);
+  });
+
+  it("is written in one way", () => {
+    assert.deepEqual(["FD00:0:0::1", "fd00::1", "2001:db8:0:0:1::1", "10.0.0.1", "fe80::1%eth0", "DB.example.com", ""].map(canonicalAddress), ["fd00::1", "fd00::1", "2001:db8::1:0:0:1", "10.0.0.1", "fe80::1%eth0", "DB.example.com", ""]);
   });
 
   it("is own to each host where every host would reach itself, its link or nobody", () => {

@@ -128,6 +128,12 @@ describe("catalog", () => {
     assert.equal(catalog.healthDetails("default/nobody").size, 0);
   });
 
+  it("counts two workloads at one place once also where they spell its address otherwise", () => {
+    put(reviews);
+    join(meshedWorkload("1", { addresses: ["fd00::1"] }), meshedWorkload("2", { addresses: ["FD00:0:0::1"] }), meshedWorkload("3", { addresses: ["10.0.0.3", "fd00:0::1"] }), meshedWorkload("4", { addresses: ["fd00::4"] }));
+    assert.deepEqual(places("default/reviews"), ["fd00::1:9080", "fd00::4:9080"]);
+  });
+
   it("believes a meshed workload before a plain one at the same place", () => {
     put({ ...reviews, metadata: { ...reviews.metadata, annotations: { "ironmesh.io/allow-plaintext": "true" } } });
     // Its key sorts first.
