@@ -48,12 +48,17 @@ function namesOf(hints: unknown, hint: typeof zoneHint): { readonly names: reado
   return { names, areAll: names.length === all.data.length };
 }
 
+/** A word that Kubernetes may add others to; empty: the usual. */
+const policy = (usual: string) => z.unknown().optional().transform((value) => (value === undefined || value === null || value === usual ? "" : typeof value === "string" ? value : JSON.stringify(value)));
+
 const serviceSpec = z.object({
   type: text,
   externalName: text,
   ipFamilies: list(z.string()),
   /** Which endpoints callers prefer, such as `PreferClose`; empty: any. */
-  trafficDistribution: z.unknown().nullish().transform((value) => (value === undefined || value === null ? "" : typeof value === "string" ? value : JSON.stringify(value))),
+  trafficDistribution: policy(""),
+  internalTrafficPolicy: policy("Cluster"),
+  sessionAffinity: policy("None"),
   ports: list(z.object({ name: text, protocol, port: portNumber, appProtocol: text })),
 });
 

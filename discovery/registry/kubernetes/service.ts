@@ -46,7 +46,9 @@ export function buildKubernetesService(
   const exportTo = exportToOf(service, settings);
   if (!exportTo.includes("*")) notes.add(`it is exported to ${exportTo.join(", ")} alone, which the mesh does not keep to yet: all of it sees the service`);
   if (service.ports.length === 0 && target.ports.length === 0) notes.add("it has no port: it gets no traffic");
-  if (service.type !== "ExternalName" && service.trafficDistribution !== "") notes.add(`its trafficDistribution ${service.trafficDistribution} is for callers in the cluster: those in the mesh do not go by it yet`);
+  for (const field of ["trafficDistribution", "internalTrafficPolicy", "sessionAffinity"] as const) {
+    if (service.type !== "ExternalName" && service[field] !== "") notes.add(`its ${field} ${service[field]} is for callers in the cluster: those in the mesh do not go by it yet`);
+  }
   return {
     namespace,
     name: service.name,

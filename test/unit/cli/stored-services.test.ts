@@ -95,7 +95,7 @@ describe("stored services after a change of settings", () => {
   describe("of a Kubernetes cluster", () => {
     const settings = { name: "kubernetes", meshDomain: "mesh.internal", clusterDomain: "cluster.local", istioPods: "plaintext" } as const;
     const service = buildKubernetesService(
-      { namespace: "shop", name: "reviews", labels: {}, exportTo: "", type: "ClusterIP", externalName: "", ipFamilies: [], ports: [], trafficDistribution: "" },
+      { namespace: "shop", name: "reviews", labels: {}, exportTo: "", type: "ClusterIP", externalName: "", ipFamilies: [], ports: [], trafficDistribution: "", internalTrafficPolicy: "", sessionAffinity: "" },
       [],
       { podByUid: () => undefined, nodeByName: () => undefined },
       { registry: "kubernetes", meshDomain: "mesh.internal", namespacePrefix: "kubernetes-", clusterDomain: "cluster.local", network: "", locality: NO_LOCALITY, istioPods: "plaintext" },
@@ -119,7 +119,7 @@ describe("stored services after a change of settings", () => {
 
     it("are not there where they are a name of one in a namespace that is left alone now", () => {
       const ledger = buildKubernetesService(
-        { namespace: "bank", name: "ledger", labels: {}, exportTo: "", type: "ExternalName", externalName: "ledger.example.com", ipFamilies: [], ports: [{ name: "http", port: 80, protocol: "TCP", appProtocol: "" }], trafficDistribution: "" },
+        { namespace: "bank", name: "ledger", labels: {}, exportTo: "", type: "ExternalName", externalName: "ledger.example.com", ipFamilies: [], ports: [{ name: "http", port: 80, protocol: "TCP", appProtocol: "" }], trafficDistribution: "", internalTrafficPolicy: "", sessionAffinity: "" },
         [],
         { podByUid: () => undefined, nodeByName: () => undefined },
         { registry: "kubernetes", meshDomain: "mesh.internal", namespacePrefix: "kubernetes-", clusterDomain: "cluster.local", network: "", locality: NO_LOCALITY, istioPods: "plaintext" },

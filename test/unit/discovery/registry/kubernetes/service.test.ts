@@ -170,6 +170,16 @@ describe("a kubernetes service", () => {
     assert.deepEqual(build(cluster.service("web", { clusterIP: "None", ports: null }), cluster.slice("web-a", "web", [{ address: "10.0.0.1" }], { ports: [] })).notes, ["it has no port: it gets no traffic"]);
   });
 
+  it("says what else it asks for that callers in the mesh do not go by", () => {
+    const notes = (spec: object): readonly string[] => build(cluster.service("web", spec)).notes;
+    assert.deepEqual(notes({ sessionAffinity: "ClientIP", internalTrafficPolicy: "Local" }), [
+      "its internalTrafficPolicy Local is for callers in the cluster: those in the mesh do not go by it yet",
+      "its sessionAffinity ClientIP is for callers in the cluster: those in the mesh do not go by it yet",
+    ]);
+    for (const usual of [{}, { sessionAffinity: "None", internalTrafficPolicy: "Cluster" }, { sessionAffinity: null, internalTrafficPolicy: null }]) assert.deepEqual(notes(usual), []);
+    assert.deepEqual(notes({ type: "ExternalName", externalName: "db.example.com", sessionAffinity: "ClientIP" }), []);
+  });
+
   it("selects the protocol by appProtocol before the name", () => {
     const ports = [{ name: "http", port: 80, appProtocol: "kubernetes.io/h2c" }, { name: "db", port: 3_306 }, { name: "", port: 81, appProtocol: "example.com/mine" }];
     assert.deepEqual(build(cluster.service("web", { ports })).ports.map(({ protocol }) => protocol), ["HTTP2", "TCP", "TCP"]);
