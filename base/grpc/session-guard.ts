@@ -1,8 +1,10 @@
 import type { Http2Session } from "node:http2";
+import { systemClock } from "../clock.ts";
+import { createListeningClock, type ListeningClock } from "../listening-clock.ts";
 
 /** When a connection is given up. */
 export interface SessionLimits {
-  /** A ping is sent this often; one that is not answered until the next ends the connection. */
+  /** A ping is sent this often; one that is not answered until the next ends the connection. Of the time in which this process listens. */
   readonly keepaliveMs: number;
   /** A connection without a call for this long is closed; no limit where absent. */
   readonly idleTimeoutMs?: number;
@@ -24,6 +26,21 @@ export interface SessionGuard {
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** One clock for all connections of the process; it goes while there are any. */
+let shared: { readonly clock: ListeningClock; sessions: number } | undefined;
+
+function listenFor(session: Http2Session): ListeningClock {
+  const current = (shared ??= { clock: createListeningClock(systemClock), sessions: 0 });
+  current.sessions += 1;
+  session.once("close", () => {
+    current.sessions -= 1;
+    if (current.sessions > 0) return;
+    void current.clock.close();
+    if (shared === current) shared = undefined;
+  });
+  return current.clock;
+}
+
 /** Watches one connection until it closes: liveness, idleness, the life of the peer's certificate. */
 export function guardSession(session: Http2Session, limits: SessionLimits): SessionGuard {
   const { keepaliveMs, idleTimeoutMs, firstCallTimeoutMs, expiresAtMs, lifeMs } = limits;
@@ -31,9 +48,11 @@ export function guardSession(session: Http2Session, limits: SessionLimits): Sess
   let idleSince = performance.now();
   let isAwaitingPong = false;
 
+  const clock = listenFor(session);
   const check = (): void => {
+    cancelKeepalive = clock.after(keepaliveMs, check);
     if (isAwaitingPong) {
-      // Where we were busy for so long, the answer may be there and not read yet: it is in this turn.
+      // Where we were busy just now, the answer may be there and not read yet: it is in this turn.
       setImmediate(() => {
         if (isAwaitingPong) session.destroy();
       });
@@ -48,7 +67,7 @@ export function guardSession(session: Http2Session, limits: SessionLimits): Sess
       if (error === null) isAwaitingPong = false;
     });
   };
-  const keepalive = setInterval(check, keepaliveMs).unref();
+  let cancelKeepalive = clock.after(keepaliveMs, check);
   const endAfter = (delayMs: number | undefined): NodeJS.Timeout | undefined =>
     delayMs === undefined ? undefined : setTimeout(() => session.destroy(), delayMs).unref();
   const first = endAfter(firstCallTimeoutMs);
@@ -61,7 +80,7 @@ export function guardSession(session: Http2Session, limits: SessionLimits): Sess
   };
   expire();
   session.once("close", () => {
-    clearInterval(keepalive);
+    cancelKeepalive();
     clearTimeout(first);
     clearTimeout(life);
     clearTimeout(expiry);

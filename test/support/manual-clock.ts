@@ -4,6 +4,8 @@ import type { Clock } from "../../base/clock.ts";
 export interface ManualClock extends Clock {
   /** Moves the time on and calls back whatever is due, in order. */
   advance(byMs: number): void;
+  /** Lets time pass in which no timer runs, as where the process is stopped or busy: they run late, with the next `advance`. */
+  stall(byMs: number): void;
   /** Sets the wall clock, as an administrator does: no time passes, and no timer sees it. */
   step(byMs: number): void;
 }
@@ -31,6 +33,9 @@ export function createManualClock(startMs = Date.UTC(2026, 0, 2, 3, 4, 5)): Manu
         callback();
       }
       nowMs = endMs;
+    },
+    stall(byMs) {
+      nowMs += byMs;
     },
     step(byMs) {
       wallMs += byMs;

@@ -22,7 +22,7 @@ export class Losses {
   /**
    * Notes that a host was lost.
    *
-   * @param nowMs by a clock that nobody sets
+   * @param nowMs by a clock that nobody sets, and that stands while nobody listens
    * @param others how many hosts are still there
    * @returns the hosts that are now taken to be lost by our own fault, and were not before
    */

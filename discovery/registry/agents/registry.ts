@@ -3,6 +3,7 @@ import type { Clock } from "../../../base/clock.ts";
 import { SourceCollection } from "../../../base/collection.ts";
 import type { Collection } from "../../../base/collection.ts";
 import { messageOf } from "../../../base/coded-error.ts";
+import { createListeningClock } from "../../../base/listening-clock.ts";
 import type { Workload } from "../../../model/workload.ts";
 import type { KeyValueStore } from "../../../store/key-value.ts";
 import { LatestWriter } from "../latest-writer.ts";
@@ -27,6 +28,7 @@ export interface AgentsOptions {
   readonly liveness: Liveness;
 }
 
+/** Times of silence count only while the control plane listens (`ListeningClock`). */
 export interface Liveness {
   /** How long a host may be lost before it gets no new traffic. */
   readonly graceMs: number;
@@ -84,6 +86,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   });
   let storeFailure: RegistryFailure | undefined;
   const losses = new Losses(liveness.graceMs);
+  const listening = createListeningClock(clock);
   /** Hosts that have a stream. */
   let present = 0;
   /** Most hosts were lost together, and none is there: nobody can be judged, and nobody is there to be told. */
@@ -101,7 +104,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
 
   /** A host's last stream ended. */
   function lose(hostId: string, host: Host): void {
-    const ours = losses.note(hostId, clock.elapsed(), present);
+    const ours = losses.note(hostId, listening.elapsed(), present);
     isCutOff = ours.length > 0 && present === 0;
     enter(hostId, host, ours.length > 0 ? "unknown" : "suspect");
     for (const id of ours) {
@@ -146,7 +149,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
       return;
     }
     const delayMs = host.state === "unknown" ? liveness.returnMs : liveness.graceMs;
-    host.cancelTimer = clock.after(delayMs, () => enter(hostId, host, "gone"));
+    host.cancelTimer = listening.after(delayMs, () => enter(hostId, host, "gone"));
   }
 
   function publish(hostId: string, host: Host): void {
@@ -307,6 +310,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
       isClosed = true;
       unsubscribe?.();
       for (const host of known.values()) host.cancelTimer();
+      await listening.close();
       await writer.close();
     },
   };

@@ -136,6 +136,29 @@ describe("agents registry", () => {
     assert.equal(agents.workloads.entries().size, 0);
   });
 
+  it("counts no time in which it could hear nobody: not of the grace, and not of the time to come back", async () => {
+    const lost = agents.connected("h1");
+    agents.report("h1", hostReport([workloadReport()]));
+    lost();
+    clock.advance(graceMs / 2);
+    clock.stall(20 * graceMs);
+    clock.advance(0);
+    assert.equal(agents.hosts.get("h1")?.state, "suspect", "what it said meanwhile is not read yet");
+    clock.advance(graceMs / 2);
+    assert.equal(agents.hosts.get("h1")?.state, "gone");
+    agents.connected("h1");
+    await agents.close();
+
+    const restarted = await startAgents();
+    clock.advance(returnMs / 2);
+    clock.stall(20 * returnMs);
+    clock.advance(returnMs / 3);
+    assert.equal(health(restarted), "healthy");
+    clock.advance(returnMs / 3);
+    assert.equal(health(restarted), "unhealthy");
+    await restarted.close();
+  });
+
   it("does not lose a host whose stream was replaced by a newer one", () => {
     const first = agents.connected("h1");
     agents.report("h1", hostReport([workloadReport()]));
@@ -212,6 +235,14 @@ describe("agents registry", () => {
       assert.deepEqual(["h1", "h3", "h4"].map(healthOf), ["healthy", "healthy", "healthy"]);
       clock.advance(1);
       assert.deepEqual(["h1", "h3", "h4", "h5"].map(healthOf), ["unhealthy", "unhealthy", "healthy", "healthy"]);
+    });
+
+    it("takes those that are lost before and after a time in which it heard nobody for lost together", () => {
+      open(5);
+      lose.get("h1")?.();
+      clock.stall(20 * graceMs);
+      for (const hostId of ["h2", "h3"]) lose.get(hostId)?.();
+      assert.deepEqual(["h1", "h2", "h3"].map(stateOf), ["unknown", "unknown", "unknown"]);
     });
 
     it("judges nobody while nobody is there, and lets all return when the first one does", () => {
