@@ -26,8 +26,10 @@ export interface Admission {
 }
 
 export interface Place {
-  /** The handshake is over and no certificate was shown that verifies: where too many are like that, the oldest is cut. */
+  /** The handshake is over and no certificate was shown that verifies: where too many are like that, the oldest is cut that is not being answered. */
   setAnonymous(): void;
+  /** The connection's request is being answered until the returned function is called: where that takes long, it is not the caller's fault. */
+  answer(): () => void;
   /** The connection's caller may call (it keeps its place), or may not. */
   judge(isKnown: boolean): void;
 }
@@ -39,13 +41,14 @@ export function admitConnections(server: Server, limits: AdmissionLimits): Admis
   const all = new Map<string, Socket>();
   const strangers = new Map<string, Socket>();
   const anonymous = new Map<string, Socket>();
+  const answered = new Map<Socket, number>();
   const forget = (key: string, socket: Socket): void => {
     // The same two ends may have met again meanwhile.
     for (const places of [all, strangers, anonymous]) if (places.get(key) === socket) places.delete(key);
   };
-  const cutOldest = (places: ReadonlyMap<string, Socket>): boolean => {
+  const cutOldest = (places: ReadonlyMap<string, Socket>, isSpared: (socket: Socket) => boolean = () => false): boolean => {
     onFull();
-    const [oldest] = places;
+    const oldest = places.entries().find(([, socket]) => !isSpared(socket));
     if (oldest === undefined) return false;
     forget(...oldest);
     oldest[1].destroy();
@@ -70,7 +73,15 @@ export function admitConnections(server: Server, limits: AdmissionLimits): Admis
       return {
         setAnonymous() {
           anonymous.set(key, socket);
-          if (anonymous.size > maxAnonymousConnections) cutOldest(anonymous);
+          if (anonymous.size > maxAnonymousConnections) cutOldest(anonymous, (one) => answered.has(one));
+        },
+        answer() {
+          answered.set(socket, (answered.get(socket) ?? 0) + 1);
+          return () => {
+            const others = (answered.get(socket) ?? 0) - 1;
+            if (others > 0) answered.set(socket, others);
+            else answered.delete(socket);
+          };
         },
         judge(isKnown) {
           // A late verdict is not about the connection that has these ends by now.

@@ -35,6 +35,8 @@ export interface CallContext {
   readonly peer: Peer;
   /** Told that a method's `authorize` let the peer call, and that a call ended because the peer may not. */
   readonly onJudged: (isAuthorized: boolean) => void;
+  /** Told that a whole request is there and is being answered; gives what to call when that is over. */
+  readonly onRequest: () => (() => void) | undefined;
 }
 
 const CONTENT_TYPE = "application/grpc";
@@ -79,7 +81,7 @@ interface CallStart extends CallContext {
 }
 
 function startCall(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, start: CallStart): RunningCall {
-  const { handler, path, timeoutMs, limits, logger, peer, onJudged } = start;
+  const { handler, path, timeoutMs, limits, logger, peer, onJudged, onRequest } = start;
   const controller = new AbortController();
   const writer = createPacedWriter(stream, limits.maxQueuedBytes);
   /** Absent until the call is authorized: nothing of it is read before. */
@@ -138,10 +140,15 @@ function startCall(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, star
       if (request === undefined) throw new GrpcError("INVALID_ARGUMENT", "the request has no message");
       if ((await inbox.next()) !== undefined) throw new GrpcError("INVALID_ARGUMENT", "the request has more than one message");
       clearTimeout(patience);
-      const response = await handler.handle(request, call);
-      if (isOver) return;
-      sendHeaders(stream);
-      await writer.write(response);
+      const onAnswered = onRequest();
+      try {
+        const response = await handler.handle(request, call);
+        if (isOver) return;
+        sendHeaders(stream);
+        await writer.write(response);
+      } finally {
+        onAnswered?.();
+      }
     }
     await writer.idle();
     endWith({ code: "OK", message: "" });

@@ -16,6 +16,7 @@ import type { Logger } from "../logger.ts";
 import { admitConnections } from "./admission.ts";
 import type { GrpcHandler, Peer, UnverifiedPeer } from "./call.ts";
 import { type CallLimits, refuse, type RunningCall, runCall } from "./server-call.ts";
+import { giveHandshakesTurns } from "./handshake-turns.ts";
 import { guardSession } from "./session-guard.ts";
 import { GrpcError, type GrpcStatus } from "./status.ts";
 import { secureContextOptions, type TlsIdentity } from "./tls.ts";
@@ -45,7 +46,7 @@ export interface ServerLimits extends CallLimits {
   readonly idleTimeoutMs: number;
   readonly firstCallTimeoutMs: number;
   readonly tlsHandshakeTimeoutMs: number;
-  /** Connections without a client certificate that verifies, where one is optional: where there are more, the oldest is cut. */
+  /** Connections without a client certificate that verifies, where one is optional: where there are more, the oldest is cut that awaits no answer. */
   readonly maxAnonymousConnections: number;
   /** Calls at a time on such a connection. */
   readonly maxAnonymousCalls: number;
@@ -70,6 +71,8 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
 };
 
 const COMPLAIN_EVERY_MS = 60_000;
+/** Connections that the kernel keeps until they are taken: a fleet of some thousand comes at once. (It keeps no more than net.core.somaxconn.) */
+const BACKLOG = 4_096;
 
 export interface GrpcServerOptions {
   readonly listen: GrpcListen;
@@ -114,6 +117,7 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
   let isClosing = false;
 
   const server = tls === undefined ? createServer(http2Options(limits)) : createSecureServer(secureOptions(tls, limits));
+  if (tls !== undefined) giveHandshakesTurns(server);
   let complainedAtMs = Number.NEGATIVE_INFINITY;
   const onFull = (): void => {
     if (performance.now() - complainedAtMs < COMPLAIN_EVERY_MS) return;
@@ -142,9 +146,10 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
       return;
     }
     const onJudged = (isKnown: boolean): void => place?.judge(isKnown);
+    const onRequest = (): (() => void) | undefined => place?.answer();
     const guard = guardSession(session, { ...limits, ...certificateLife(peer), ...life });
     const answer = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): RunningCall | undefined => {
-      if (!isAnonymous || guard.calls() <= limits.maxAnonymousCalls) return runCall(stream, headers, handlers, { limits, logger, peer, onJudged });
+      if (!isAnonymous || guard.calls() <= limits.maxAnonymousCalls) return runCall(stream, headers, handlers, { limits, logger, peer, onJudged, onRequest });
       refuseUnseen(stream, { code: "RESOURCE_EXHAUSTED", message: "too many calls at a time without a client certificate" }, logger);
       return undefined;
     };
@@ -259,7 +264,7 @@ async function bind(server: Http2Server | Http2SecureServer, listen: GrpcListen)
     if ("path" in listen) await removeStaleSocket(listen.path);
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
-      server.listen(listen, () => {
+      server.listen({ ...listen, backlog: BACKLOG }, () => {
         server.off("error", reject);
         resolve();
       });

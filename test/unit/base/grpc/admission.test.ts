@@ -18,7 +18,13 @@ const onlyAgents = (peer: Peer): void => {
   if (name === undefined) throw new GrpcError("UNAUTHENTICATED", "no certificate");
   if (name !== `URI:${AGENT}`) throw new GrpcError("PERMISSION_DENIED", `${name} is no agent`);
 };
+/** What lets each slow call be answered. */
+let answers: (() => void)[] = [];
 const handlers: GrpcServerOptions["handlers"] = {
+  "/t.T/Slow": {
+    kind: "unary",
+    handle: (request) => new Promise((resolve) => answers.push(() => resolve(request))),
+  },
   "/t.T/Refuse": {
     kind: "unary",
     authorize: onlyAgents,
@@ -42,6 +48,7 @@ describe("the places of a server that lets strangers in", () => {
   let server: BoundGrpcServer;
   beforeEach(() => {
     group = new TaskGroup();
+    answers = [];
   });
   afterEach(() => group.close());
 
@@ -101,6 +108,21 @@ describe("the places of a server that lets strangers in", () => {
     assert.equal((await client().unary("/t.T/Open", text("joins"))).toString(), "joins", "a newcomer always gets in");
     await waitUntil(() => second.closed, { what: "the end of the next" });
     await says(chat, "after");
+  });
+
+  it("cuts none that is being answered, however long that takes, and the newcomer where all are", async () => {
+    await serve({ maxAnonymousConnections: 2 });
+    const [first, second] = [client(), client()];
+    const slow = [first.unary("/t.T/Slow", text("joins")), second.unary("/t.T/Slow", text("joins too"))];
+    await waitUntil(() => answers.length === 2, { what: "both requests" });
+    const third = connectHttp2(`https://127.0.0.1:${port()}`, { ca: authority.root, checkServerIdentity: () => undefined });
+    third.on("error", () => undefined);
+    await waitUntil(() => third.closed || third.destroyed, { what: "the end of the newcomer" });
+    for (const answer of answers) answer();
+    assert.deepEqual((await Promise.all(slow)).map(String), ["joins", "joins too"]);
+    const [fourth, fifth] = [await stranger(), await stranger()];
+    await waitUntil(() => server.usage().connections === 2, { what: "the end of those that were answered" });
+    assert.deepEqual([fourth.closed, fifth.closed], [false, false]);
   });
 
   it("counts a certificate that does not verify as none", async () => {
