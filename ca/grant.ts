@@ -32,7 +32,8 @@ const hostGrantSchema = z.strictObject({
 
 /**
  * What a host may be, as the server keeps it: the only authority over that. It
- * is looked up again for every certificate, stream and registration.
+ * is looked up again for every certificate and stream; reports are judged by it as
+ * it is followed.
  */
 export type HostGrant = z.output<typeof hostGrantSchema>;
 

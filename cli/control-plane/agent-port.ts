@@ -4,6 +4,7 @@ import type { Clock } from "../../base/clock.ts";
 import { CodedError, messageOf } from "../../base/coded-error.ts";
 import type { GrpcHandler, Peer, UnaryHandler } from "../../base/grpc/call.ts";
 import { type BoundGrpcServer, serveGrpc, type ServerTls } from "../../base/grpc/server.ts";
+import { createListeningClock } from "../../base/listening-clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { encodePem } from "../../base/x509/pem.ts";
 import type { HostCaller } from "../../ca/grant.ts";
@@ -21,11 +22,12 @@ import { TYPE_URLS } from "../../xds/type-urls.ts";
 import { firstReport } from "./first-report.ts";
 import { createHostSessions, type HostSessions, sessionOf } from "./host-sessions.ts";
 
-/** A host that lost its power says nothing: two pings without an answer end its stream. */
+/** A host that lost its power says nothing: a ping without an answer until the next ends its stream. */
 const KEEPALIVE_MS = 3_000;
 
-/** Where a change of what a host may be is told. */
+/** Where a change of what a host may be is told, and what is known of it without the store. */
 export interface GrantChanges {
+  knows(caller: HostCaller): boolean;
   subscribe(listener: (hostId: string) => void): void;
 }
 
@@ -86,6 +88,11 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   const identify = (peer: Peer): Promise<HostCaller> => orRefuse(authority.identify(peer));
   const authorize = async (caller: HostCaller): Promise<void> => void (await orRefuse(authority.authorize(caller)));
   const authorizePeer = async (peer: Peer): Promise<void> => authorize(await identify(peer));
+  /** A host reports every few seconds, and may do no more by it than its grant as it is followed says: the store is asked about those alone of whom that does not speak plainly. */
+  const authorizeReport = async (peer: Peer): Promise<void> => {
+    const caller = await identify(peer);
+    if (!grants.knows(caller)) await authorize(caller);
+  };
   const isOfHost = async (caller: HostCaller): Promise<boolean> => {
     try {
       await authority.recheck(caller);
@@ -95,8 +102,10 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
       throw refusalStatus(failure);
     }
   };
+  // What hosts say while nobody here listens is no silence of theirs.
+  const listening = createListeningClock(clock);
   const sessions = createHostSessions({
-    clock,
+    clock: listening,
     logger,
     onRefused: ({ hostId, peer }, failure) => void authority.noteRefused(hostId, peer.remoteAddress, failure).catch((reason: unknown) => logger.error({ reason: messageOf(reason) }, "a refusal is not in the journal")),
   });
@@ -105,8 +114,9 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
     ...handler,
     async handle(bytes, call) {
       const caller = await identify(call.peer);
+      const ofSession = { hostId: caller.hostId, session: sessionOf(call.metadata), peer: call.peer };
       // Whoever may not speak for the host at all, as under an old key, hears that of the call itself, and no agent is asked because of him.
-      if (await isOfHost(caller)) await orRefuse(sessions.check({ hostId: caller.hostId, session: sessionOf(call.metadata), peer: call.peer }));
+      if (sessions.isContested(ofSession) && (await isOfHost(caller))) await orRefuse(sessions.check(ofSession));
       return handler.handle(bytes, call);
     },
   });
@@ -137,7 +147,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
       };
       const own = push.setOf(hostId);
       try {
-        await firstReport(own, hostId, { clock, signal });
+        await firstReport(own, hostId, { clock: listening, signal });
       } catch (failure) {
         onClose();
         throw failure;
@@ -147,7 +157,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   });
   const handlers: Record<string, GrpcHandler> = {
     ...Object.fromEntries(Object.entries(authorityHandlers(authority)).map(([path, handler]) => [path, path === JOIN_PATH ? handler : ofOneSession(handler)])),
-    [REPORT_PATH]: ofOneSession(reportHandler({ hosts, authorize: authorizePeer, hostIdOf: async (peer) => (await identify(peer)).hostId, onRejections })),
+    [REPORT_PATH]: ofOneSession(reportHandler({ hosts, authorize: authorizeReport, hostIdOf: async (peer) => (await identify(peer)).hostId, onRejections })),
     [DELTA_ADS_PATH]: { ...delta.handler, authorize: authorizePeer, maxMessageBytes: MAX_DELTA_REQUEST_BYTES },
   };
   const servers: BoundGrpcServer[] = [];
@@ -166,6 +176,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
     },
     async close() {
       await Promise.all(servers.map((server) => server.close()));
+      await listening.close();
     },
   };
 }

@@ -4,7 +4,7 @@ import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/coded-error.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Closable } from "../../base/task-group.ts";
-import { type HostGrant, hostsPrefix, readGrantItem } from "../../ca/grant.ts";
+import { type HostCaller, type HostGrant, hostsPrefix, readGrantItem } from "../../ca/grant.ts";
 import type { GrantCheck } from "../../discovery/registry/agents/report.ts";
 import { familyOf, isWithin } from "../../model/address.ts";
 import type { KeyValueItem, KeyValueStore, Watch } from "../../store/key-value.ts";
@@ -15,6 +15,8 @@ const RETRY = { baseMs: 200, maxMs: 10_000 };
 export interface Grants extends GrantCheck, Closable {
   /** Told of each host whose grant changed; true for one that may be nothing any more. */
   subscribe(listener: (hostId: string, isRevoked: boolean) => void): void;
+  /** True of a caller who plainly is the host that he says: enrolled, not revoked, and under its one key. Of any other, and while grants are not followed, the store must be asked. */
+  knows(caller: HostCaller): boolean;
   /** What keeps grants and revocations from having their effect now, in words. */
   openTasks(): readonly string[];
 }
@@ -105,6 +107,10 @@ export async function followGrants({ store, clock, logger }: GrantsOptions): Pro
       return grant.addressRanges.length === 0 || isWithin(address, grant.addressRanges);
     },
     subscribe: (listener) => void listeners.push(listener),
+    knows({ hostId, spkiSha256 }) {
+      const grant = held(hostId);
+      return failure === undefined && grant?.spkiSha256 === spkiSha256 && grant.previousSpkiSha256 === undefined;
+    },
     openTasks: () => (failure === undefined ? [] : [`the grants of hosts are not followed: ${messageOf(failure)}`]),
     async close() {
       closing.abort();

@@ -29,6 +29,8 @@ export interface TurnedAway {
  * not answer, and its streams are ended.
  */
 export interface HostSessions {
+  /** False where nothing depends on who calls: all that speaks for the host is of the caller's session. */
+  isContested(caller: SessionCaller): boolean;
   /** For a call. @throws CodedError MESH_HOST_TWICE */
   check(caller: SessionCaller): Promise<void>;
   /** For a stream. @returns what to call when it has ended. @throws CodedError MESH_HOST_TWICE */
@@ -131,6 +133,10 @@ export function createHostSessions({ clock, logger, onRefused }: HostSessionsOpt
     }
   };
   return {
+    isContested({ hostId, session }) {
+      const streams = [...(live.get(hostId) ?? [])];
+      return refused.get(hostId)?.has(session) === true || streams.some((stream) => stream.session !== session || stream.asking !== undefined);
+    },
     async check(caller) {
       hear(caller);
       await judge(caller);

@@ -41,7 +41,7 @@ describe("an agent's stream and its host's first report", () => {
   let authority: CertificateAuthority;
   let port: AgentPort;
   let grantChanged: (hostId: string) => void;
-  const grants: GrantChanges = { subscribe: (listener) => void (grantChanged = listener) };
+  const grants: GrantChanges = { knows: () => false, subscribe: (listener) => void (grantChanged = listener) };
 
   beforeEach(async () => {
     group = new TaskGroup();

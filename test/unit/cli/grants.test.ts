@@ -4,7 +4,7 @@ import { silentLogger } from "../../../base/logger.ts";
 import { followGrants, type Grants } from "../../../cli/control-plane/grants.ts";
 import { storeError } from "../../../store/errors.ts";
 import type { KeyValueStore, Watch } from "../../../store/key-value.ts";
-import { type CaFixture, enrolHost, openCaFixture } from "../../support/ca-fixture.ts";
+import { type CaFixture, enrolHost, newKey, openCaFixture } from "../../support/ca-fixture.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 
 /** The real store, which fails when it is told to. */
@@ -93,6 +93,32 @@ describe("the grants of hosts, followed", () => {
     await heard(`${host} true`);
     assert.ok(!grants.allowsGroup(host, "shop/web"));
     assert.equal(store.lists, before);
+  });
+
+  it("know a caller who is plainly who he says, and leave every other to the store", async () => {
+    const { hostId, spkiSha256 } = await enrolHost(fixture.ca, ["shop/web"]);
+    await follow();
+    const [old, next] = [{ hostId, spkiSha256 }, newKey()];
+    const known = (): boolean[] => [grants.knows(old), grants.knows({ hostId, spkiSha256: next.spkiSha256 }), grants.knows({ hostId: "somebody", spkiSha256 })];
+    assert.deepEqual(known(), [true, false, false]);
+    await fixture.ca.renewHost(old, next.csr);
+    await heard(`${hostId} false`);
+    assert.deepEqual(known(), [false, false, false], "which of two keys is in use the store alone can say");
+    await fixture.ca.authorize({ hostId, spkiSha256: next.spkiSha256 });
+    await waitUntil(() => grants.knows({ hostId, spkiSha256: next.spkiSha256 }), { what: "the new key", intervalMs: 2 });
+    assert.deepEqual(known(), [false, true, false]);
+    store.fail(1);
+    store.endWatches("failure");
+    await waitUntil(() => complaints.length === 1, { what: "the failure", intervalMs: 2 });
+    assert.deepEqual(known(), [false, false, false], "nobody, while they are not followed");
+    fixture.clock.advance(10_000);
+    await waitUntil(() => complaints.length === 2, { what: "the second failure", intervalMs: 2 });
+    fixture.clock.advance(10_000);
+    await waitUntil(() => grants.openTasks().length === 0, { what: "the grants", intervalMs: 2 });
+    assert.deepEqual(known(), [false, true, false]);
+    await fixture.ca.revokeHost(hostId);
+    await heard(`${hostId} true`);
+    assert.deepEqual(known(), [false, false, false]);
   });
 
   it("are those of the hosts that there are: one whose record is gone may be nothing", async () => {

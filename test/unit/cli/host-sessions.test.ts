@@ -41,6 +41,20 @@ describe("sessions of one host", () => {
     assert.deepEqual([refused, ended], [[], []]);
   });
 
+  it("are contested where another one is there, was refused, or is being asked, and else not", async () => {
+    const older = agent("a", 1);
+    assert.equal(sessions.isContested(older), false);
+    const leave = await open(older);
+    assert.deepEqual([sessions.isContested(older), sessions.isContested(agent("a", 2)), sessions.isContested(agent("b", 3)), sessions.isContested(agent("b", 3, "h2"))], [false, false, true, false]);
+    const coming = assert.rejects(open(agent("b", 3)), { code: "MESH_HOST_TWICE" });
+    await tick();
+    assert.equal(sessions.isContested(older), true, "a call of it is an answer");
+    older.pings.at(-1)?.resolve(true);
+    await coming;
+    leave();
+    assert.deepEqual([sessions.isContested(older), sessions.isContested(agent("b", 3))], [false, true], "who was refused is to be let in");
+  });
+
   it("keep the newer out while the older answers, and let it in when that is gone", async () => {
     const older = agent("a", 1);
     const leave = await open(older);
