@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { CodedError } from "../base/coded-error.ts";
-import type { Comparison, KeyValueStore, Operation } from "../store/key-value.ts";
+import { type Comparison, type KeyValueStore, type Operation, storeLimits } from "../store/key-value.ts";
 import { caError } from "./errors.ts";
 import type { JournalEnd } from "./journal-end.ts";
 import { chunkOf, chunkPrefix, encodeEnd, entryKey, entrySchema, hashOf, headsPrefix, readClaimedEnd, readEnd } from "./journal-records.ts";
@@ -63,6 +63,8 @@ interface Pending {
 
 const maxPending = 4_096;
 const maxBatch = 64;
+/** Of one transaction, with the end of the chain: less than a store takes. */
+const maxOperations = Math.min(storeLimits.operations, storeLimits.comparisons) - 1;
 const maxAttempts = 8;
 const noCondition: JournalCondition = { comparisons: [], operations: [] };
 
@@ -126,12 +128,7 @@ export function openJournal(options: JournalOptions): Journal {
   }
 
   async function drain(): Promise<void> {
-    while (pending.length > 0) {
-      let size = 1;
-      // Those that do more than note something may write the same keys, and go alone.
-      if (!doesMore(pending[0])) while (size < Math.min(maxBatch, pending.length) && !doesMore(pending[size])) size += 1;
-      await settle(pending.splice(0, size));
-    }
+    while (pending.length > 0) await settle(pending.splice(0, batchSize(pending)));
     draining = undefined;
   }
 
@@ -214,8 +211,26 @@ function readEntry(text: string): JournalEntry | undefined {
   return entrySchema.safeParse(parseJson(text)).data;
 }
 
-function doesMore(one: Pending | undefined): boolean {
-  return one === undefined || one.condition.operations.length > 0;
+/**
+ * How many of the first ones fit into one transaction: a fleet that joins, or
+ * renews its certificates, does so at once, and each write to the disk costs
+ * milliseconds. None of them touches what another one writes.
+ */
+function batchSize(pending: readonly Pending[]): number {
+  const written = new Set<string>();
+  const compared = new Set<string>();
+  let [operations, comparisons, size] = [0, 0, 0];
+  for (const { condition } of pending) {
+    operations += 1 + condition.operations.length;
+    comparisons += condition.comparisons.length;
+    const isApart =
+      condition.operations.every(({ key }) => !written.has(key) && !compared.has(key)) && condition.comparisons.every(({ key }) => !written.has(key));
+    if (size > 0 && (size === maxBatch || operations > maxOperations || comparisons > maxOperations || !isApart)) break;
+    for (const { key } of condition.operations) written.add(key);
+    for (const { key } of condition.comparisons) compared.add(key);
+    size += 1;
+  }
+  return size;
 }
 
 function parseJson(text: string): unknown {

@@ -109,6 +109,8 @@ export interface CertificateAuthority extends Closable {
 const maxAttempts = 4;
 const maxForeignText = 128;
 const sameCallerMs = 3_600_000;
+/** Reading all tokens for each new one would make a thousand of them a million reads. */
+const forgetTokensEveryMs = 3_600_000;
 
 /** Opens the authority in the store, or makes it there. Rejects with `MESH_CA_…` or `MESH_STORE_…`. */
 export async function createCertificateAuthority(options: CertificateAuthorityOptions): Promise<CertificateAuthority> {
@@ -118,6 +120,7 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
   const refusals = noteRefusals({ journal, clock, logger, perMinute: config.refusalsPerMinute });
   const audit = startJournalAudit({ store, clock, stateKey, keyFile: config.keyFile, writer: config.replica, end, logger });
   const callers = rememberRefusals(clock, sameCallerMs);
+  let forgotTokensAtMs = Number.NEGATIVE_INFINITY;
   if (authority.isNew) logger.info({ trustDomain, rootFingerprint }, "created the certificate authority");
 
   /** Runs it; a refusal goes into the journal and on to the caller. */
@@ -242,7 +245,10 @@ export async function createCertificateAuthority(options: CertificateAuthorityOp
     async createToken(request) {
       const { created, record } = buildToken(request, rootFingerprint, clock.now());
       const { id, groups } = record;
-      const forget = await forgetTokens(store, clock.now());
+      const isTimeToForget = clock.elapsed() - forgotTokensAtMs >= forgetTokensEveryMs;
+      const forget = isTimeToForget ? await forgetTokens(store, clock.now()) : [];
+      // Where there were some there may be more.
+      if (isTimeToForget && forget.length === 0) forgotTokensAtMs = clock.elapsed();
       await journal.append(
         { type: "token-created", facts: { tokenId: id, groups, expiresAt: new Date(record.expiresAtMs).toISOString() } },
         { comparisons: [{ key: tokenKey(id), revision: 0 }], operations: [{ type: "put", key: tokenKey(id), value: JSON.stringify(record) }, ...forget] },

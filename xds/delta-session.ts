@@ -138,7 +138,8 @@ export function createDeltaSession(options: DeltaSessionOptions): DeltaSession {
     subscriptions.set(typeUrl, subscription);
     inPushOrder = [...subscriptions.values()].toSorted((a, b) => pushRank(a.typeUrl) - pushRank(b.typeUrl));
     const held = request.initialResourceVersions;
-    const carried = Object.entries(held).map(([name, version]) => ({ name, version }));
+    // Thousands of names from each of thousands of clients that come back: nothing is made of them that nobody wants.
+    const carried = options.onAck === undefined ? [] : Object.entries(held).map(([name, version]) => ({ name, version }));
     if (carried.length > 0) options.onAck?.({ typeUrl, resources: carried });
     if (typeUrl === TYPE_URLS.virtualHost) {
       // Envoy's first request for virtual hosts names nothing and means "as they come", never "all there are".

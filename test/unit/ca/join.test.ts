@@ -181,4 +181,21 @@ describe("joining with a token", () => {
     assert.deepEqual((await store.list("ca/tokens/")).items.map(({ key }) => key), [`ca/tokens/${last.split(".")[1]}`]);
     assert.equal((await ca.hosts()).length, 1);
   });
+
+  it("reads no token that there is for each new one", async () => {
+    const { store, clock } = fixture;
+    let reads = 0;
+    const list = store.list.bind(store);
+    Object.assign(store, {
+      list: (prefix: string) => {
+        reads += prefix === "ca/tokens/" ? 1 : 0;
+        return list(prefix);
+      },
+    });
+    for (let count = 0; count < 20; count += 1) await newToken();
+    assert.equal(reads, 1);
+    clock.advance(3_600_000);
+    await newToken();
+    assert.equal(reads, 2, "what ended long ago is looked for now and then");
+  });
 });

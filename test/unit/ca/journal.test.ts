@@ -72,6 +72,25 @@ describe("journal", () => {
     assert.deepEqual(await verifyJournal(store, key, "cp"), []);
   });
 
+  it("writes what many do in few transactions, and each thing that two would do by itself", async () => {
+    const journal = await open();
+    const join = (name: string): Promise<boolean> =>
+      journal.append(event(name), {
+        comparisons: [{ key: `token/${name}`, revision: 0 }, { key: `host/${name}`, revision: 0 }],
+        operations: [{ type: "put", key: `token/${name}`, value: "used" }, { type: "put", key: `host/${name}`, value: name }],
+      });
+    const names = Array.from({ length: 300 }, (_, index) => String(index));
+    const before = (await store.list("x")).revision;
+    const outcomes = await Promise.all([...names, "7", "299"].map(join));
+    assert.deepEqual(outcomes.map((isCommitted, index) => (isCommitted ? [] : [index])).flat(), [300, 301], "the second use of a token");
+    assert.ok((await store.list("x")).revision - before < 30);
+    assert.equal((await store.list("host/")).items.length, 300);
+    assert.deepEqual((await readJournal(store, "cp")).map(({ facts }) => facts["name"]), names);
+    assert.deepEqual(await verifyJournal(store, key, "cp"), []);
+    // One that does not hold takes none of the others with it.
+    assert.deepEqual(await Promise.all(["a", "7", "b"].map(join)), [true, false, true]);
+  });
+
   it("writes nothing where the condition does not hold, and the others all the same", async () => {
     const journal = await open();
     await put("a", "1");
