@@ -38,6 +38,7 @@ class PlainRegistry implements Registry {
 
 describe("metrics of registries", () => {
   const clock = createManualClock();
+  let streamLooks: number;
   let folder: string;
   let server: HttpServer;
   let catalog: Catalog;
@@ -63,10 +64,15 @@ describe("metrics of registries", () => {
       onVipFailure: (failure) => assert.fail(String(failure)),
     });
     hosts.start();
+    streamLooks = 0;
+    const streams = (): [] => {
+      streamLooks += 1;
+      return [];
+    };
     folder = await mkdtemp(join(tmpdir(), "ironmesh-metrics-"));
     server = await serveHttp({
       api: {} as ControlPlaneApi,
-      metrics: createMeshMetrics({ catalog, hosts, registries, streams: () => [], clock }),
+      metrics: createMeshMetrics({ catalog, hosts, registries, streams, clock }),
       logger: silentLogger,
       apiSocket: join(folder, "api.sock"),
       metricsAddress: { host: "127.0.0.1", port: 0 },
@@ -128,9 +134,11 @@ describe("metrics of registries", () => {
     assert.deepEqual(await samples("ironmesh_registry_wakes_total"), ['{registry="east",kind="consul"} 9']);
   });
 
-  it("ask each registry once for a scrape", async () => {
+  it("ask each registry, and all streams, once for a scrape", async () => {
     await scrape();
-    assert.equal(east.looks, 1);
+    assert.deepEqual([east.looks, streamLooks], [1, 1]);
+    await scrape();
+    assert.deepEqual([east.looks, streamLooks], [2, 2]);
   });
 
   it("count endpoints by health under the registry that they come from, and claims in vain", async () => {
