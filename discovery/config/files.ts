@@ -1,11 +1,11 @@
-import { type FSWatcher, watch } from "node:fs";
-import { readdir, realpath } from "node:fs/promises";
+import { readdir, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { type CodedError, messageOf } from "../../base/coded-error.ts";
 import { SourceCollection } from "../../base/collection.ts";
 import { configError } from "./errors.ts";
 import { type FileLook, problemUnit, readFileUnit, type SeenFile } from "./file-unit.ts";
+import { type WatchedFolder, watchFolders } from "./folder-watch.ts";
 import type { ConfigSource, ConfigUnit } from "./unit.ts";
 
 export interface ConfigFilesOptions {
@@ -44,13 +44,22 @@ export async function watchConfigFiles(options: ConfigFilesOptions): Promise<Con
   let hasProblem = false;
   let running: Promise<void> | undefined;
   let isAsked = false;
-  let watcher: FSWatcher | undefined;
   let cancelDebounce: (() => void) | undefined;
   let cancelSettle: (() => void) | undefined;
   let cancelRescan: (() => void) | undefined;
 
+  const touched = (): void => {
+    if (closing.signal.aborted) return;
+    cancelDebounce?.();
+    cancelDebounce = clock.after(debounceMs, rescanQuietly);
+  };
+  const folders = watchFolders(touched);
+
   const look = async (): Promise<void> => {
-    const present = await readUnits(directory, seen, { nowMs: clock.elapsed(), settleMs });
+    const tree = await listTree(await realpath(directory), "", 0);
+    if (closing.signal.aborted) return;
+    folders.follow(tree.folders);
+    const present = await readUnits(directory, tree.files, seen, { nowMs: clock.elapsed(), settleMs });
     if (closing.signal.aborted) return;
     const read = [...present].map(([name, { unit }]): [string, ConfigUnit] => [name, unit]);
     units.replaceAll(new Map(read.length === 0 ? [["", emptyDirectory(directory)]] : read));
@@ -83,37 +92,18 @@ export async function watchConfigFiles(options: ConfigFilesOptions): Promise<Con
       onProblem?.(unreadable(directory, failure));
     });
   };
-  const touched = (): void => {
-    if (closing.signal.aborted) return;
-    cancelDebounce?.();
-    cancelDebounce = clock.after(debounceMs, rescanQuietly);
-  };
-  const openWatcher = (): void => {
-    try {
-      watcher = watch(directory, { recursive: true, persistent: false }, touched);
-      // The periodic look goes on without notifications, and opens a new watcher.
-      watcher.on("error", () => {
-        watcher?.close();
-        watcher = undefined;
-      });
-    } catch {
-      watcher = undefined;
-    }
-  };
   const scheduleRescan = (): void => {
     cancelRescan = clock.after(rescanMs, () => {
       if (closing.signal.aborted) return;
-      if (watcher === undefined) openWatcher();
       rescanQuietly();
       scheduleRescan();
     });
   };
 
-  openWatcher();
   try {
     await rescan();
   } catch (failure) {
-    watcher?.close();
+    folders.close();
     throw unreadable(directory, failure);
   }
   scheduleRescan();
@@ -123,7 +113,7 @@ export async function watchConfigFiles(options: ConfigFilesOptions): Promise<Con
     rescan,
     async close() {
       closing.abort();
-      watcher?.close();
+      folders.close();
       cancelDebounce?.();
       cancelSettle?.();
       cancelRescan?.();
@@ -145,10 +135,9 @@ function emptyDirectory(directory: string): ConfigUnit {
   return problemUnit(directory, "", "IM0205", "holds no YAML file", "mount it, or put a file with a comment there if nothing is meant to be in force");
 }
 
-/** @throws where a directory cannot be read: a look that misses files must not remove what they say */
-async function readUnits(directory: string, seen: ReadonlyMap<string, SeenFile>, look: FileLook): Promise<Map<string, SeenFile>> {
+async function readUnits(directory: string, files: readonly string[], seen: ReadonlyMap<string, SeenFile>, look: FileLook): Promise<Map<string, SeenFile>> {
   const present = new Map<string, SeenFile>();
-  for (const name of (await listFiles(await realpath(directory), "", 0)).sort()) {
+  for (const name of files.toSorted()) {
     const path = join(directory, name);
     const entry = await readFileUnit(path, name, seen.get(name), look);
     if (entry !== undefined) present.set(name, entry);
@@ -156,17 +145,29 @@ async function readUnits(directory: string, seen: ReadonlyMap<string, SeenFile>,
   return present;
 }
 
-async function listFiles(root: string, folder: string, depth: number): Promise<string[]> {
-  if (depth > MAX_DEPTH) return [];
+interface Tree {
+  readonly files: readonly string[];
+  readonly folders: readonly WatchedFolder[];
+}
+
+/** @throws where a directory cannot be read: a look that misses files must not remove what they say */
+async function listTree(root: string, folder: string, depth: number): Promise<Tree> {
+  if (depth > MAX_DEPTH) return { files: [], folders: [] };
+  const path = join(root, folder);
+  const { dev, ino } = await stat(path, { bigint: true });
   const files: string[] = [];
-  for (const entry of await readdir(join(root, folder), { withFileTypes: true })) {
+  const folders: WatchedFolder[] = [{ path, identity: `${dev}:${ino}` }];
+  for (const entry of await readdir(path, { withFileTypes: true })) {
     const name = join(folder, entry.name);
     if (entry.name.startsWith(".")) continue;
-    if (entry.isDirectory()) files.push(...(await listFiles(root, name, depth + 1)));
-    else if (isConfigFile(entry.name) && (entry.isFile() || entry.isSymbolicLink())) files.push(name);
+    if (entry.isDirectory()) {
+      const below = await listTree(root, name, depth + 1);
+      files.push(...below.files);
+      folders.push(...below.folders);
+    } else if (isConfigFile(entry.name) && (entry.isFile() || entry.isSymbolicLink())) files.push(name);
     if (files.length > MAX_FILES) throw new Error(`more than ${MAX_FILES} files`);
   }
-  return files;
+  return { files, folders };
 }
 
 /** Not what editors leave beside a file: `.x.yaml.swp`, `#x.yaml#`, `x.yaml~`. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Config, startConfig } from "../../../../discovery/config/config.ts";
@@ -7,6 +7,7 @@ import { type ConfigFiles, watchConfigFiles } from "../../../../discovery/config
 import { createLastGood } from "../../../../discovery/config/last-good.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import { createManualClock } from "../../../support/manual-clock.ts";
+import { waitUntil } from "../../../support/wait-until.ts";
 
 const SETTLE_MS = 2_000;
 
@@ -95,5 +96,56 @@ describe("configuration files that are being written", () => {
     await writeFile(join(directory, "nothing.yaml"), "# nothing is meant to be in force\n");
     await files.rescan();
     assert.deepEqual([inForce(), issues()], ["", []]);
+  });
+});
+
+describe("configuration files that are replaced", () => {
+  const clock = createManualClock();
+  const noLookByTime = { rescanMs: 1e12 };
+  let directory: string;
+  let files: ConfigFiles;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "ironmesh-files-"));
+  });
+  afterEach(async () => {
+    await files.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+  /** As editors, git and tools of configuration write: beside, and then over what was there. */
+  const replace = async (name: string, content: string): Promise<void> => {
+    await writeFile(join(directory, ".new"), content);
+    await rename(join(directory, ".new"), join(directory, name));
+  };
+  const yaml = (name: string): string => `apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: ${name}}\nspec: {address: 192.0.2.1}\n`;
+  const said = (file: string): unknown => {
+    const [document] = files.units.get(file)?.documents ?? [];
+    return document?.resource?.metadata.name;
+  };
+  const hears = (file: string, name: string | undefined): Promise<unknown> =>
+    waitUntil(
+      () => {
+        clock.advance(250);
+        return said(file) === name;
+      },
+      { what: `${name} of ${file}` },
+    );
+
+  it("are seen each time, at any depth, also in a folder that is new or was made anew", async () => {
+    await replace("mesh.yaml", yaml("first"));
+    files = await watchConfigFiles({ directory, clock, settleMs: 0, ...noLookByTime });
+    assert.equal(said("mesh.yaml"), "first");
+    for (const name of ["second", "third", "fourth"]) {
+      await replace("mesh.yaml", yaml(name));
+      await hears("mesh.yaml", name);
+    }
+    for (const time of ["made", "made-anew"]) {
+      await mkdir(join(directory, "deep", "deeper"), { recursive: true });
+      for (const name of ["first", "second", "third"]) {
+        await replace("deep/deeper/mesh.yaml", yaml(`${time}-${name}`));
+        await hears("deep/deeper/mesh.yaml", `${time}-${name}`);
+      }
+      await rm(join(directory, "deep"), { recursive: true });
+      await hears("deep/deeper/mesh.yaml", undefined);
+    }
   });
 });
