@@ -117,7 +117,7 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
   let isClosing = false;
 
   const server = tls === undefined ? createServer(http2Options(limits)) : createSecureServer(secureOptions(tls, limits));
-  if (tls !== undefined) giveHandshakesTurns(server);
+  if (tls !== undefined) giveHandshakesTurns(server, { patienceMs: limits.tlsHandshakeTimeoutMs });
   let complainedAtMs = Number.NEGATIVE_INFINITY;
   const onFull = (): void => {
     if (performance.now() - complainedAtMs < COMPLAIN_EVERY_MS) return;

@@ -16,8 +16,8 @@ export interface FolderWatch {
 
 /**
  * Watches each folder for itself. Node's own recursive watch follows each file
- * on Linux, and is deaf to one that was replaced by renaming another one over
- * it, as editors, git and tools of configuration do. A folder that cannot be
+ * on Linux, and is deaf to one over which another one was moved out of another
+ * folder. A folder that cannot be
  * watched is tried again when it is named again.
  */
 export function watchFolders(onChange: () => void): FolderWatch {

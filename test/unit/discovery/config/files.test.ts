@@ -102,19 +102,22 @@ describe("configuration files that are being written", () => {
 describe("configuration files that are replaced", () => {
   const clock = createManualClock();
   const noLookByTime = { rescanMs: 1e12 };
+  let folder: string;
   let directory: string;
   let files: ConfigFiles;
   beforeEach(async () => {
-    directory = await mkdtemp(join(tmpdir(), "ironmesh-files-"));
+    folder = await mkdtemp(join(tmpdir(), "ironmesh-files-"));
+    directory = join(folder, "config");
+    await mkdir(directory);
   });
   afterEach(async () => {
     await files.close();
-    await rm(directory, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true });
   });
-  /** As editors, git and tools of configuration write: beside, and then over what was there. */
+  /** Written elsewhere, and then moved over what was there. */
   const replace = async (name: string, content: string): Promise<void> => {
-    await writeFile(join(directory, ".new"), content);
-    await rename(join(directory, ".new"), join(directory, name));
+    await writeFile(join(folder, "new"), content);
+    await rename(join(folder, "new"), join(directory, name));
   };
   const yaml = (name: string): string => `apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: ${name}}\nspec: {address: 192.0.2.1}\n`;
   const said = (file: string): unknown => {
