@@ -32,7 +32,7 @@ export interface AgentsOptions {
 export interface Liveness {
   /** How long a host may be lost before it gets no new traffic. */
   readonly graceMs: number;
-  /** How long the control plane waits for hosts that it knows from before its own start, or lost by its own fault. */
+  /** How long the control plane waits for hosts that it knows from before its own start, or lost by its own fault; and longer while, within each grace, one of them comes. */
   readonly returnMs: number;
   /** How long a host that is gone stays listed. */
   readonly forgetMs: number;
@@ -91,6 +91,8 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   let present = 0;
   /** Most hosts were lost together, and none is there: nobody can be judged, and nobody is there to be told. */
   let isCutOff = false;
+  /** When a host came back last that was lost with most others, or known from before our start. */
+  let returnedAtMs = Number.NEGATIVE_INFINITY;
   let isLoaded = false;
   let isReady = false;
   let isClosed = false;
@@ -149,7 +151,14 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
       return;
     }
     const delayMs = host.state === "unknown" ? liveness.returnMs : liveness.graceMs;
-    host.cancelTimer = listening.after(delayMs, () => enter(hostId, host, "gone"));
+    host.cancelTimer = listening.after(delayMs, () => judge(hostId, host));
+  }
+
+  /** A host was silent for as long as it may be. While others are still coming back it may be waiting behind them. */
+  function judge(hostId: string, host: Host): void {
+    const leftMs = returnedAtMs + liveness.graceMs - listening.elapsed();
+    if (leftMs > 0) host.cancelTimer = listening.after(leftMs, () => judge(hostId, host));
+    else enter(hostId, host, "gone");
   }
 
   function publish(hostId: string, host: Host): void {
@@ -252,6 +261,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
     connected(hostId) {
       if (isClosed) return () => {};
       const host = hostOf(hostId);
+      if (host.state === "unknown") returnedAtMs = listening.elapsed();
       host.streams += 1;
       if (host.streams === 1) present += 1;
       enter(hostId, host, "connected");

@@ -203,7 +203,7 @@ describe("agents registry", () => {
   });
 
   describe("when many hosts are lost", () => {
-    const HOSTS = ["h1", "h2", "h3", "h4", "h5"];
+    const HOSTS = ["h1", "h2", "h3", "h4", "h5", "h6", "h7"];
     let lose: Map<string, () => void>;
     const stateOf = (hostId: string): string | undefined => agents.hosts.get(hostId)?.state;
     const healthOf = (hostId: string): string | undefined => agents.workloads.get(`hosts/${hostId}/web`)?.health;
@@ -245,6 +245,21 @@ describe("agents registry", () => {
       assert.deepEqual(["h1", "h2", "h3"].map(stateOf), ["unknown", "unknown", "unknown"]);
     });
 
+    it("judges nobody while those that were lost together are coming back, and then who is missing", () => {
+      open(7);
+      for (const leave of lose.values()) leave();
+      const [again] = ["h1", "h2", "h3", "h4", "h5"].map((hostId) => agents.connected(hostId));
+      clock.advance(returnMs - graceMs);
+      again?.();
+      clock.advance(graceMs - 2);
+      agents.connected("h6");
+      assert.deepEqual(["h1", "h7"].map(stateOf), ["suspect", "unknown"]);
+      clock.advance(graceMs - 1);
+      assert.deepEqual(["h1", "h7"].map(healthOf), ["healthy", "healthy"], "they may be waiting behind the one that came just now");
+      clock.advance(1);
+      assert.deepEqual(["h1", "h7"].map(stateOf), ["gone", "gone"]);
+    });
+
     it("judges nobody while nobody is there, and lets all return when the first one does", () => {
       open(3);
       for (const leave of lose.values()) leave();
@@ -253,6 +268,8 @@ describe("agents registry", () => {
       const again = agents.connected("h1");
       clock.advance(returnMs - 1);
       agents.connected("h2");
+      clock.advance(graceMs - 1);
+      assert.deepEqual(["h1", "h2", "h3"].map(stateOf), ["connected", "connected", "unknown"], "it may be waiting behind the one that came just now");
       clock.advance(1);
       assert.deepEqual(["h1", "h2", "h3"].map(stateOf), ["connected", "connected", "gone"]);
       again();
