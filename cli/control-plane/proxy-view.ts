@@ -16,9 +16,16 @@ const WORD_OF_TYPE: Readonly<Record<string, string>> = {
 
 /** Every host that reported, with what its stream was sent and took. */
 export function viewProxies({ hosts, port, push, written }: Pick<ApiParts, "hosts" | "port" | "push" | "written">): ProxyView[] {
-  const streams = port.streams();
+  // A host's newest comes last.
+  const streams = new Map(port.streams().map((stream) => [port.hostOf(stream.id), stream]));
+  const shared = new Map<string, number>();
+  const sharedSize = (typeUrl: string): number => {
+    const size = shared.get(typeUrl) ?? sizeOf(push.shared.list(typeUrl));
+    shared.set(typeUrl, size);
+    return size;
+  };
   return [...hosts.hosts.entries().values()].map(({ hostId, report }) => {
-    const stream = streams.findLast(({ id }) => port.hostOf(id) === hostId);
+    const stream = streams.get(hostId);
     const types = (stream?.types ?? []).flatMap(({ typeUrl, state, rejected, lastNack }) => {
       const word = WORD_OF_TYPE[typeUrl];
       if (word === undefined) return [];
@@ -30,7 +37,7 @@ export function viewProxies({ hosts, port, push, written }: Pick<ApiParts, "host
         {
           type: word,
           state: refused.length > 0 ? ("REJECTED" as const) : state,
-          resources: sizeOf(push.setOf(hostId).list(typeUrl)) + sizeOf(push.shared.list(typeUrl)),
+          resources: sizeOf(push.setOf(hostId).list(typeUrl)) + sharedSize(typeUrl),
           error: words.join("; "),
           causes: locateCauses(written, names.flatMap((name) => push.causesOf(hostId, typeUrl, name))),
         },

@@ -1,11 +1,6 @@
 /** Of fewer hosts, most may well fail together. */
 const FEWEST_HOSTS = 3;
 
-interface Loss {
-  readonly atMs: number;
-  isCommon: boolean;
-}
-
 /**
  * Tells hosts that fail from a control plane that is cut off: when more than
  * half of the hosts that were there are lost within one grace, the network of
@@ -13,7 +8,10 @@ interface Loss {
  */
 export class Losses {
   readonly #graceMs: number;
-  readonly #losses = new Map<string, Loss>();
+  /** When each was lost, the oldest first. */
+  readonly #recent = new Map<string, number>();
+  /** Those that were taken to be lost by our own fault. */
+  readonly #common = new Set<string>();
 
   constructor(graceMs: number) {
     this.#graceMs = graceMs;
@@ -27,17 +25,23 @@ export class Losses {
    * @returns the hosts that are now taken to be lost by our own fault, and were not before
    */
   note(hostId: string, nowMs: number, others: number): string[] {
-    this.#losses.set(hostId, { atMs: nowMs, isCommon: false });
-    for (const [lost, { atMs, isCommon }] of this.#losses) if (!isCommon && atMs + this.#graceMs < nowMs) this.#losses.delete(lost);
-    const lost = this.#losses.size;
+    this.forget(hostId);
+    this.#recent.set(hostId, nowMs);
+    for (const [lost, atMs] of this.#recent) {
+      if (atMs + this.#graceMs >= nowMs) break;
+      this.#recent.delete(lost);
+    }
+    const lost = this.#recent.size + this.#common.size;
     if (lost + others < FEWEST_HOSTS || lost <= others) return [];
-    const fresh = [...this.#losses].filter(([, { isCommon }]) => !isCommon);
-    for (const [, loss] of fresh) loss.isCommon = true;
-    return fresh.map(([id]) => id);
+    const fresh = [...this.#recent.keys()];
+    for (const id of fresh) this.#common.add(id);
+    this.#recent.clear();
+    return fresh;
   }
 
   /** The host is back, or was judged all the same. */
   forget(hostId: string): void {
-    this.#losses.delete(hostId);
+    this.#recent.delete(hostId);
+    this.#common.delete(hostId);
   }
 }
