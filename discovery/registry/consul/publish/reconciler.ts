@@ -103,7 +103,7 @@ export class Reconciler {
       ...this.#former.filter((one) => !one.isOursAlone).map(({ name }) => `the node ${name} of before stays in consul: somebody else may have instances on it`),
       ...this.#unknown.map((name) => `the node ${name} in consul is of our owner ${owner}, and not of this control plane: give one of the two another registry name, or deregister the node, where it is a leftover`),
       ...(ownNodes.problem === undefined ? [] : [ownNodes.problem]),
-      ...(this.#plan.held === 0 ? [] : [`${this.#plan.held} published instances are not in the catalog: they stay until hosts have had their time to return`]),
+      ...(this.#plan.held === 0 ? [] : [`${this.#plan.held} published instances would be removed, and stay until hosts have had their time to return`]),
     ];
   }
 

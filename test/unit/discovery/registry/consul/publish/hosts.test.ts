@@ -144,7 +144,7 @@ describe("hosts in consul", () => {
     join("h1");
     await staysSo();
     assert.equal(statuses(), "passing,passing,passing");
-    assert.match(publisher.status().notes.join(), /^2 published instances are not in the catalog/);
+    assert.match(publisher.status().notes.join(), /^2 published instances would be removed/);
     endHold();
     await reached("passing");
   });

@@ -118,7 +118,7 @@ describe("publishing in consul", () => {
 
     catalog = new PublishedCatalog();
     const publisher = start();
-    await settled("the note", () => /1 published instances are not in the catalog/.test(publisher.status().notes.join()));
+    await settled("the note", () => /1 published instances would be removed/.test(publisher.status().notes.join()));
     await readAgain();
     assert.deepEqual(namesOn(), ["web"]);
     endHold();
