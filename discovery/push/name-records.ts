@@ -26,14 +26,28 @@ export function nameRecords(service: Service, sources: NameSources): TranslatedR
   const isOurs = hostname.endsWith(`.${sources.meshDomain}`);
   const addresses = service.vips.length > 0 || isOurs || service.resolution !== "static" ? service.vips : endpointAddresses(sources.endpoints ?? []);
   if (addresses.length === 0 || hostname.includes("*")) return [];
+  return [recordOf(service, ownedAliases(service, sources.ownerOf), addresses)];
+}
+
+/** The native names that a record speaks of. */
+export function ownedAliases(service: Service, ownerOf: NameSources["ownerOf"]): string[] {
   const key = serviceKey(service);
+  return service.aliases.filter((alias) => !alias.includes("*") && ownerOf(alias) === key);
+}
+
+/** The record of a service whose names follow its endpoints, also where it has none. */
+export function recordByEndpoints(service: Service, aliases: readonly string[], endpoints: readonly Endpoint[]): TranslatedResource {
+  return recordOf(service, aliases, endpointAddresses(endpoints));
+}
+
+function recordOf({ hostname, ports }: Service, aliases: readonly string[], addresses: readonly string[]): TranslatedResource {
   const record = create(NameRecordSchema, {
     name: hostname,
     addresses: [...addresses],
-    aliases: service.aliases.filter((alias) => !alias.includes("*") && sources.ownerOf(alias) === key),
-    ports: service.ports.map(({ name, number, protocol }) => ({ name, number, protocol })),
+    aliases: [...aliases],
+    ports: ports.map(({ name, number, protocol }) => ({ name, number, protocol })),
   });
-  return [translated(NameRecordSchema, hostname, record)];
+  return translated(NameRecordSchema, hostname, record);
 }
 
 /** True where a service's names depend on its endpoints. */

@@ -8,14 +8,14 @@ import type { ResourceSet } from "../../xds/resource-set.ts";
 import { buildOutboundService } from "../ir/build-outbound.ts";
 import type { MeshView } from "../ir/mesh-view.ts";
 import type { OutboundServiceIr, OutboundShapeIr } from "../ir/outbound.ts";
-import { sortedByKey, type TranslatedResource } from "../translate/resource.ts";
+import { sortedByKey } from "../translate/resource.ts";
 import { translateService } from "../translate/service.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
 import { EndpointPush } from "./endpoint-push.ts";
 import type { AddressedInputs } from "./inputs.ts";
 import { LeavingIdentities } from "./leaving-identities.ts";
-import { nameRecords, namesFollowEndpoints } from "./name-records.ts";
+import { NamePush } from "./name-push.ts";
 import { OutboundShape } from "./outbound-shape.ts";
 import { OwnedResources } from "./owned-resources.ts";
 
@@ -30,8 +30,8 @@ const dependency = {
 
 /**
  * Keeps the resources that every proxy shares up to date: for each service its
- * clusters, virtual hosts, validation context and name records, and, on a path
- * of their own, its endpoints.
+ * clusters, virtual hosts and validation context, and, on paths of their own,
+ * its endpoints and its names.
  */
 export class OutboundPush {
   readonly #inputs: AddressedInputs;
@@ -43,8 +43,7 @@ export class OutboundPush {
   #builtShape: OutboundShapeIr | undefined;
   readonly #owned: OwnedResources;
   readonly #leaving: LeavingIdentities;
-  /** Services whose names may be others than before. */
-  readonly #renamed = new Set<ServiceKey>();
+  readonly #names: NamePush;
 
   /** @param onStale told when something is to be built anew that nothing else told of */
   constructor(inputs: AddressedInputs, config: ConfigIndex, shared: ResourceSet, onStale: () => void) {
@@ -56,6 +55,7 @@ export class OutboundPush {
     this.#config = config;
     this.#owned = new OwnedResources(shared);
     this.#services = new Derivation((key, record) => this.#deriveService(key, record));
+    this.#names = new NamePush(inputs, this.#owned);
     // Whatever changes the rule makes the service stale, and that its endpoints.
     this.#endpoints = new EndpointPush(inputs, this.#owned, (service) => config.reader(() => {}).destinationRule(this.#namesOf(service), service.namespace));
   }
@@ -77,14 +77,13 @@ export class OutboundPush {
         this.#services.invalidate(dependency.identities(key));
       }
       this.#services.invalidate(dependency.dnsEndpoints(key));
-      const service = this.#inputs.services.get(key);
-      if (service !== undefined && namesFollowEndpoints(service, this.#inputs.settings.meshDomain)) this.#renamed.add(key);
+      this.#names.touchEndpoints(key);
     }
   }
 
   touchNames(changed: { readonly hosts: ReadonlySet<string>; readonly services: ReadonlySet<ServiceKey> }): void {
     for (const host of changed.hosts) this.#services.invalidate(dependency.host(host));
-    for (const key of changed.services) this.#renamed.add(key);
+    for (const key of changed.services) this.#names.request(key);
     for (const key of changed.services) this.#services.invalidate(dependency.domains(key));
   }
 
@@ -97,7 +96,7 @@ export class OutboundPush {
   }
 
   isStale(): boolean {
-    return this.#services.isStale() || this.#renamed.size > 0 || this.#endpoints.isStale();
+    return this.#services.isStale() || this.#names.isStale() || this.#endpoints.isStale();
   }
 
   /** Builds what is stale, one service at a step. Nothing of it is in the shared set before `commit`. */
@@ -108,16 +107,12 @@ export class OutboundPush {
         this.#builtShape = undefined;
       }
       this.#owned.replace(`service ${key}`, ir === undefined ? [] : translateService(ir));
-      this.#renamed.add(key);
+      this.#names.request(key);
       // Subsets decide which clusters there are endpoints for.
       this.#endpoints.request(key);
       yield;
     }
-    for (const key of this.#renamed) {
-      this.#renamed.delete(key);
-      this.#owned.replace(`names ${key}`, this.#translateNames(key));
-      yield;
-    }
+    yield* this.#names.build();
     yield* this.#endpoints.build();
   }
 
@@ -132,12 +127,14 @@ export class OutboundPush {
   commit(): void {
     this.#owned.commit();
     this.#endpoints.committed();
-    this.#endpoints.writeAhead();
+    this.#names.committed();
+    this.writeAhead();
   }
 
-  /** Writes what became of endpoints, while the rest is built. */
+  /** Writes what became of endpoints, while the rest is built; where they serve before where they are looked up. */
   writeAhead(): void {
     this.#endpoints.writeAhead();
+    this.#names.writeAhead();
   }
 
   /** The same object until it changes. */
@@ -169,12 +166,6 @@ export class OutboundPush {
   #deriveService(key: ServiceKey, record: Recorder): OutboundServiceIr | undefined {
     const service = this.#inputs.services.get(key);
     return service === undefined ? undefined : buildOutboundService(service, this.#view(record));
-  }
-
-  #translateNames(key: ServiceKey): TranslatedResource[] {
-    const { services, endpoints, names, settings } = this.#inputs;
-    const service = services.get(key);
-    return service === undefined ? [] : nameRecords(service, { meshDomain: settings.meshDomain, ownerOf: (name) => names.ownerOf(name), endpoints: endpoints.get(key) });
   }
 
   /** Its hostname, and all others that it owns; addresses aside, for which no resource speaks. */

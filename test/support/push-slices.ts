@@ -5,6 +5,7 @@ import type { Push } from "../../discovery/push/push.ts";
 import { SLICE_MS } from "../../discovery/push/sliced-work.ts";
 import { HealthStatus } from "../../proto/gen/envoy/config/core/v3/health_check_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js";
+import { NameRecordSchema } from "../../proto/gen/ironmesh/agent/v1/agent_pb.js";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
 
 /** Each look at this clock ends a slice; what is to go on waits until the test lets it. */
@@ -40,4 +41,10 @@ export function endpointsOf(push: Push, cluster: string): string[] {
     const address = hostIdentifier.case === "endpoint" ? hostIdentifier.value.address?.address : undefined;
     return `${address?.case === "socketAddress" ? address.value.address : ""} ${HealthStatus[healthStatus]}`;
   });
+}
+
+/** The addresses that agents answer a name with, as streams see them. */
+export function addressesOf(push: Push, name: string): readonly string[] {
+  const { bytes } = push.shared.get(TYPE_URLS.nameRecord, name) ?? assert.fail(name);
+  return fromBinary(NameRecordSchema, bytes).addresses;
 }

@@ -22,13 +22,13 @@ const written: fc.Arbitrary<AnyResource> = fc.oneof(
   fc.tuple(name, fc.integer({ min: 1, max: 3 })).map(([app, last]) =>
     resource("WorkloadEntry", `${app}-vm`, { address: `10.1.0.${last}`, labels: { app, version: "v1" }, ports: { http: 8_080 } }),
   ),
-  fc.constantFrom("STATIC" as const, "DNS" as const).map((resolution) =>
+  fc.tuple(fc.constantFrom("STATIC" as const, "STATIC" as const, "DNS" as const), fc.constantFrom("192.0.2.1", "192.0.2.2")).map(([resolution, address]) =>
     resource("ServiceEntry", "api", {
       hosts: ["api.example.com"],
       location: "MESH_EXTERNAL",
       resolution,
       ports: [{ number: 80, name: "http", protocol: "HTTP" }],
-      endpoints: [{ address: resolution === "DNS" ? "api.example.com" : "192.0.2.1" }],
+      endpoints: [{ address: resolution === "DNS" ? "api.example.com" : address }],
     }),
   ),
   fc.constant(

@@ -9,7 +9,7 @@ import { meshSteps } from "../../../support/push-steps.ts";
 import type { Workload } from "../../../../model/workload.ts";
 import { foreignService, PlainRegistry, plainWorkload } from "../../../support/plain-registry.ts";
 import { resource } from "../../../support/resource.ts";
-import { createSlices, endpointsOf } from "../../../support/push-slices.ts";
+import { addressesOf, createSlices, endpointsOf } from "../../../support/push-slices.ts";
 import { versionsOf } from "../../../support/pushed-versions.ts";
 import { TYPE_URLS } from "../../../../xds/type-urls.ts";
 
@@ -57,10 +57,15 @@ describe("startPush", () => {
           const news = written.splice(0);
           if (news.length === 0) return;
           if (slices.isWaiting()) {
-            const all = [...mesh.inputs.endpoints.entries().values()].flat().map(({ address, health }) => `${address} ${health.toUpperCase()}`);
+            const all = [...mesh.inputs.endpoints.entries().values()].flat();
+            const places = all.map(({ address, health }) => `${address} ${health.toUpperCase()}`);
             for (const [typeUrl, name] of news) {
-              assert.equal(typeUrl, TYPE_URLS.clusterLoadAssignment);
-              for (const one of endpointsOf(push, name)) assert.ok(all.includes(one), one);
+              if (typeUrl === TYPE_URLS.nameRecord) {
+                for (const one of addressesOf(push, name)) assert.ok(all.some(({ address }) => address === one), one);
+              } else {
+                assert.equal(typeUrl, TYPE_URLS.clusterLoadAssignment);
+                for (const one of endpointsOf(push, name)) assert.ok(places.includes(one), one);
+              }
             }
           }
           const now = momentOf(push);
@@ -83,6 +88,7 @@ describe("startPush", () => {
             for (let slice = 0; slice < count && slices.runOne(); slice += 1) check();
           }
           mesh.clock.advance(BATCH_MS);
+          check();
           if (count % 2 === 0) await compare();
         }
         for (const untilMs of [LEAVING_MS, BATCH_MS, BATCH_MS]) {
@@ -273,9 +279,9 @@ interface Moment {
   readonly named: ReadonlyMap<string, string>;
 }
 
-/** What is shared, and what listeners take of it. Identities, and load assignments, which are written ahead, aside. */
+/** What is shared, and what listeners take of it. Identities aside, and what is written ahead: load assignments, and names that follow endpoints. */
 function momentOf(push: Push): Moment {
-  const shared = Object.entries(versionsOf(push, "Secret")).filter(([key]) => key.startsWith("shared ") && !key.startsWith("shared ClusterLoadAssignment"));
+  const shared = Object.entries(versionsOf(push, "Secret")).filter(([key]) => key.startsWith("shared ") && !key.startsWith("shared ClusterLoadAssignment") && key !== "shared NameRecord api.example.com");
   const listeners = HOSTS.flatMap((host) => [...push.setOf(host).list(TYPE_URLS.listener)].map(({ name, bytes }) => [`${host} ${name}`, Buffer.from(bytes).toString("latin1")] as const));
   return { shared: Object.fromEntries(shared), named: new Map(listeners.map(([key, text]) => [key, (text.match(/outbound\|\d+\|[\w-]*\|[\w.*-]+/gu) ?? []).join()])) };
 }
