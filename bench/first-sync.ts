@@ -4,7 +4,11 @@
  * everything else (health checks, streams, the API) stands still. In one
  * process, with the store on disk and without streams.
  *
- *     node bench/first-sync.ts [--services 10000] [--endpoints 5]
+ * From `yaml`; from a `registry` whose services bring their instances, as
+ * Consul and Kubernetes tell them; or on the `return` of such a one, whose
+ * last good content was there from the store.
+ *
+ *     node bench/first-sync.ts [--from yaml|registry|return] [--services 10000] [--endpoints 5]
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
@@ -20,21 +24,40 @@ import { VipAllocator } from "../discovery/catalog/vip.ts";
 import type { ProxyHost } from "../discovery/push/inputs.ts";
 import { startPush } from "../discovery/push/push.ts";
 import { pushSettings } from "../discovery/push/settings.ts";
+import { keepLastGood, type LastGoodRegistry } from "../discovery/registry/last-good.ts";
 import { createStaticRegistry } from "../discovery/registry/static/registry.ts";
 import { openSqliteStore } from "../store/sqlite.ts";
 import { TYPE_URLS } from "../xds/type-urls.ts";
-import { servicesOf } from "./registry-content.ts";
+import { watchEventLoop } from "./event-loop-blocks.ts";
+import { instancesOf, servicesOf } from "./registry-content.ts";
+import { type Told, toldRegistry } from "./told-registry.ts";
 
-const { values } = parseArgs({ options: { services: { type: "string", default: "10000" }, endpoints: { type: "string", default: "5" } } });
+const { values } = parseArgs({
+  options: { from: { type: "string", default: "yaml" }, services: { type: "string", default: "10000" }, endpoints: { type: "string", default: "5" } },
+});
 const [services, endpoints] = [Number(values.services), Number(values.endpoints)];
+const content = instancesOf({ services, endpoints });
 
 const mesh = meshConfigSchema.parse({});
 const folder = await mkdtemp(join(tmpdir(), "ironmesh-bench-"));
 const store = await openSqliteStore({ path: join(folder, "state.db") });
 const config = new SourceCollection<AnyResource>();
 const statics = createStaticRegistry({ config, meshDomain: mesh.domain });
+const load = async (told: Told): Promise<LastGoodRegistry> => {
+  const kept = keepLastGood((onSynced) => told.listen(onSynced), { kind: "consul", store, clock: systemClock, admission: { scope: "", admit: (_id, service) => service } });
+  await kept.load();
+  return kept;
+};
+if (values.from === "return") {
+  const told = toldRegistry();
+  const before = await load(told);
+  told.tell(content);
+  await before.close();
+}
+const told = toldRegistry();
+const registry = await load(told);
 const catalog = createCatalog({
-  registries: [statics],
+  registries: [statics, registry],
   meshDomain: mesh.domain,
   trustDomain: mesh.trustDomain,
   vips: await VipAllocator.load({ store, ranges: mesh.vipRanges, now: Date.now }),
@@ -43,6 +66,7 @@ const catalog = createCatalog({
   },
 });
 statics.start();
+await catalog.settled();
 const trustBundles = new SourceCollection<string>();
 trustBundles.apply([[mesh.trustDomain, "x".repeat(600)]]);
 const push = startPush({
@@ -57,32 +81,28 @@ const push = startPush({
   settings: pushSettings(mesh),
   clock: systemClock,
 });
+await sleep(1_000);
 let writes = 0;
 push.shared.watch(() => (writes += 1));
 
-/** CPU time of this thread, so that other processes do not show. */
-const cpuMs = (): number => {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1_000;
-};
-const blocks: number[] = [];
-let lastMs = cpuMs();
-setInterval(() => {
-  const nowMs = cpuMs();
-  blocks.push(nowMs - lastMs);
-  lastMs = nowMs;
-}, 1).unref();
+const written = values.from === "yaml" ? servicesOf({ services, endpoints }, true).map((one) => [resourceKey(one), one] as const) : [];
+const well = new Set<string>();
+catalog.endpoints.subscribe((changes) => {
+  for (const { key, after = [] } of changes) if (after.length === endpoints && after.every(({ health }) => health === "healthy")) well.add(key);
+});
+const blocks = watchEventLoop();
 const before = process.cpuUsage();
-config.apply(servicesOf({ services, endpoints }, true).map((one) => [resourceKey(one), one]));
-// The last that a service needs is its name, with the virtual addresses.
-while (push.shared.size(TYPE_URLS.nameRecord) < services) await sleep(20);
-await sleep(500);
+if (values.from === "yaml") config.apply(written);
+else told.tell(content);
+// The last that a service needs is its name, with the virtual addresses; and that its endpoints are known to be well.
+while (push.shared.size(TYPE_URLS.nameRecord) < services || well.size < services) await sleep(20);
+// What is still to be written to the store.
+await sleep(3_000);
 
 const { user, system } = process.cpuUsage(before);
-const longest = blocks.toSorted((left, right) => right - left).map((ms) => ms.toFixed(0));
-console.log(`${services} services × ${endpoints} endpoints at once; ${cpus().length} × ${cpus()[0]?.model}; Node ${process.version}`);
+console.log(`${services} services × ${endpoints} endpoints at once, ${values.from}; ${cpus().length} × ${cpus()[0]?.model}; Node ${process.version}`);
 console.log(`CPU ${((user + system) / 1e6).toFixed(1)} s; ${writes} transactions; resident ${(process.memoryUsage().rss / 1e6).toFixed(0)} MB`);
-console.log(`longest blocks of the event loop (CPU ms): ${longest.slice(0, 8).join(", ")}`);
+console.log(`longest blocks of the event loop (CPU ms): ${blocks.longestMs(8).map((ms) => ms.toFixed(0)).join(", ")}`);
 await push.close();
-for (const part of [catalog, statics, store]) await part.close();
+for (const part of [catalog, statics, registry, store]) await part.close();
 await rm(folder, { recursive: true });

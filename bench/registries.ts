@@ -101,7 +101,7 @@ async function measure(kind: SourceKind): Promise<void> {
       wildcardTypes: [TYPE_URLS.cluster, TYPE_URLS.clusterLoadAssignment, TYPE_URLS.listener, TYPE_URLS.routeConfiguration, TYPE_URLS.virtualHost, TYPE_URLS.nameRecord],
       onResource: (typeUrl, name) => typeUrl === TYPE_URLS.clusterLoadAssignment && flight.arrive(name),
     });
-    const { catalogMs, cpuSeconds, scrapeCpuMs } = await answer("complete");
+    const { catalogMs, cpuSeconds, scrapeCpuMs, longestBlocksMs } = await answer("complete");
     const held = client;
     while (Math.min(held.held(TYPE_URLS.clusterLoadAssignment), held.held(TYPE_URLS.virtualHost)) < size.services) await sleep(20);
     const proxyMs = now() - serving.startedAt;
@@ -157,6 +157,7 @@ async function measure(kind: SourceKind): Promise<void> {
 
     console.log(`\n${kind}: ${size.services} services × ${size.endpoints} endpoints${source === undefined ? "" : `; ${source.program}; filled in ${(filledMs / 1_000).toFixed(0)} s`}; load average ${loadavg()[0]?.toFixed(0)}`);
     console.log(`until the catalog is complete ${(catalogMs / 1_000).toFixed(1)} s (CPU ${cpuSeconds.toFixed(1)} s), until a proxy has everything ${(proxyMs / 1_000).toFixed(1)} s (CPU since the process began ${started.cpuSeconds.toFixed(1)} s, ${(held.bytes() / 1e6).toFixed(0)} MB sent)`);
+    console.log(`longest blocks of the event loop until the catalog is complete (CPU ms): ${longestBlocksMs.map((ms) => ms.toFixed(0)).join(", ")}`);
     console.log(`at rest ${(rest.residentBytes / 1e6).toFixed(0)} MB resident (peak ${(rest.peakBytes / 1e6).toFixed(0)} MB), CPU ${restMs.toFixed(1)} ms per second; a scrape of the metrics ${scrapeCpuMs.toFixed(0)} ms of CPU`);
     console.log(`one change at a time: ${describe(singles)}`);
     console.log(`${(flight.sent / churnSeconds).toFixed(0)} changes per second for ${churnSeconds.toFixed(0)} s: ${describe(flight)}; CPU ${(((churned.cpuSeconds - churning.cpuSeconds) * 1_000) / churnSeconds).toFixed(0)} ms per second, ${(usageOf(pidOf(plane)).residentBytes / 1e6).toFixed(0)} MB resident`);

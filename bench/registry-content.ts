@@ -1,5 +1,7 @@
 import type { AnyResource, Kind, Specs } from "../api/resource.ts";
 import type { HostReport, WorkloadReport } from "../discovery/registry/agents/report.ts";
+import type { RegistryService } from "../discovery/registry/registry.ts";
+import { NO_LOCALITY, type Workload } from "../model/workload.ts";
 import { endpointAddress, SERVICE_PORT, serviceName, type Size } from "./registry-source.ts";
 
 /** What the benchmark registers where there is no other program: YAML as it was accepted, and reports of hosts. */
@@ -18,6 +20,50 @@ export function servicesOf({ services, endpoints }: Size, withEntries: boolean, 
     );
     return [written("Service", app, { selector: { app }, ports: [{ name: "http", port: SERVICE_PORT }] }), ...entries];
   }).flat();
+}
+
+/** Services with their instances, as Consul and Kubernetes tell them, by id. */
+export function instancesOf({ services, endpoints }: Size): ReadonlyMap<string, RegistryService> {
+  const all = Array.from({ length: services }, (_, at): RegistryService => {
+    const [name, namespace] = [serviceName(at), "told"];
+    const workloads = Array.from({ length: endpoints }, (_none, replica): Workload => {
+      const source = { registry: "told", object: `node-${replica}/${name}-${replica}` };
+      return {
+        key: `told/${source.object}`,
+        namespace,
+        name: `${name}-${replica}`,
+        addresses: [endpointAddress(at, replica)],
+        ports: { "": SERVICE_PORT },
+        labels: { version: "1" },
+        serviceAccount: "default",
+        locality: NO_LOCALITY,
+        network: "",
+        weight: 1,
+        health: "healthy",
+        meshed: false,
+        source,
+      };
+    });
+    return {
+      namespace,
+      name,
+      claim: "canonical",
+      hostname: `${name}.${namespace}.svc.mesh.internal`,
+      aliases: [`${name}.service.consul`],
+      ports: [{ name: "", number: SERVICE_PORT, protocol: "HTTP" }],
+      resolution: "static",
+      external: true,
+      addresses: [],
+      labels: {},
+      subjectAltNames: [],
+      exportTo: ["*"],
+      backends: { kind: "explicit", workloads },
+      allowsPlaintext: false,
+      notes: [],
+      source: { registry: "told", object: `dc1/${name}` },
+    };
+  });
+  return new Map(all.map((one) => [one.name, one]));
 }
 
 /** A group for each service. */

@@ -28,6 +28,7 @@ import { createStaticRegistry } from "../discovery/registry/static/registry.ts";
 import { openSqliteStore } from "../store/sqlite.ts";
 import { createDeltaServer, DELTA_ADS_PATH } from "../xds/delta-server.ts";
 import { unionOf } from "../xds/resource-set.ts";
+import { watchEventLoop } from "./event-loop-blocks.ts";
 import { clientReport, groupsOf, hostReportOf, hostsOf, servicesOf, written } from "./registry-content.ts";
 import type { RegistryEntry, Size } from "./registry-source.ts";
 
@@ -44,7 +45,7 @@ export type PlaneRequest =
 /** What it answers. Times in milliseconds from the start of the registries. */
 export type PlaneAnswer =
   | { readonly kind: "serving"; readonly target: GrpcTarget; readonly startedAt: number }
-  | { readonly kind: "complete"; readonly catalogMs: number; readonly cpuSeconds: number; readonly scrapeCpuMs: number };
+  | { readonly kind: "complete"; readonly catalogMs: number; readonly cpuSeconds: number; readonly scrapeCpuMs: number; /** Of the event loop, in CPU time. */ readonly longestBlocksMs: readonly number[] };
 
 const say = (answer: PlaneAnswer): void => void process.send?.(answer);
 const now = (): number => performance.timeOrigin + performance.now();
@@ -78,6 +79,7 @@ async function start({ size, registry: source }: PlaneRequest & { readonly kind:
   const groups = source.kind === "hosts" ? groupsOf(size) : [];
   const reports = source.kind === "hosts" ? hostsOf(size) : [];
 
+  const blocks = watchEventLoop();
   const cpu = process.cpuUsage();
   const startedAt = now();
   put([...content, ...groups]);
@@ -126,10 +128,11 @@ async function start({ size, registry: source }: PlaneRequest & { readonly kind:
   await catalog.settled();
   const catalogMs = now() - startedAt;
   const cpuSeconds = secondsSince(cpu);
+  const longestBlocksMs = blocks.longestMs(4);
   const metrics = createMeshMetrics({ catalog, hosts: agents, registries, streams: () => ads.streams(), clock: systemClock });
   const before = process.cpuUsage();
   for (let scrape = 0; scrape < SCRAPES; scrape += 1) await metrics.metrics();
-  say({ kind: "complete", catalogMs, cpuSeconds, scrapeCpuMs: (secondsSince(before) * 1_000) / SCRAPES });
+  say({ kind: "complete", catalogMs, cpuSeconds, scrapeCpuMs: (secondsSince(before) * 1_000) / SCRAPES, longestBlocksMs });
 }
 
 function secondsSince(before: NodeJS.CpuUsage): number {

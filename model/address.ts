@@ -30,7 +30,16 @@ export function formatHostPort(address: string, port: number): string {
 /** Whether an address lies in any of some ranges, each in CIDR form or a single address; never, for what is no IP address. */
 export function isWithin(address: string, ranges: readonly string[]): boolean {
   const family = familyOf(address);
-  return family !== undefined && blockListOf(ranges).check(address, family);
+  return family !== undefined && knownListOf(ranges).check(address, family);
+}
+
+/** Making a list takes longer than asking it a hundred times; most ranges are asked about for every service. */
+const KNOWN_LISTS = new WeakMap<readonly string[], BlockList>();
+
+function knownListOf(ranges: readonly string[]): BlockList {
+  const known = KNOWN_LISTS.get(ranges) ?? blockListOf(ranges);
+  KNOWN_LISTS.set(ranges, known);
+  return known;
 }
 
 function blockListOf(ranges: readonly string[]): BlockList {

@@ -1,6 +1,7 @@
 import type { AnyResource } from "../../api/resource.ts";
 import { type Change, type Collection, presentIn } from "../../base/collection.ts";
 import type { Clock } from "../../base/clock.ts";
+import { createSlicedWork } from "../../base/sliced-work.ts";
 import type { Closable } from "../../base/task-group.ts";
 import type { MeshConfig } from "../../api/mesh-config.ts";
 import type { RootNamespace } from "../../model/root-namespace.ts";
@@ -10,7 +11,6 @@ import type { Workload } from "../../model/workload.ts";
 import { analysis, type Findings } from "../../discovery/config/analyze.ts";
 import type { Config } from "../../discovery/config/config.ts";
 import { LabelCensus } from "../../discovery/config/label-census.ts";
-import { createSlicedWork } from "../../discovery/push/sliced-work.ts";
 import { sourceOf } from "../../discovery/registry/static/source.ts";
 
 /** Findings are for people: they may come a moment after the change, and the later the more there is to look at. */

@@ -1,4 +1,3 @@
-import { backoffDelay } from "../../base/backoff.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { type Change, type Collection, SourceCollection } from "../../base/collection.ts";
 import type { Closable } from "../../base/task-group.ts";
@@ -7,19 +6,19 @@ import { type Resolution, type Service, serviceKey, type ServiceKey } from "../.
 import type { Source } from "../../model/source.ts";
 import type { Workload, WorkloadKey } from "../../model/workload.ts";
 import type { Registry, RegistryService, WorkloadTemplate } from "../registry/registry.ts";
+import { createAddressAllocation } from "./address-allocation.ts";
 import { createAwaitedAddresses } from "./awaited-addresses.ts";
-import { Claims } from "./claims.ts";
+import { type Claimants, Claims } from "./claims.ts";
 import { describeService, type ServiceDescription } from "./describe.ts";
+import { type Arrival, createIntake, type Pace } from "./intake.ts";
 import { joinEndpoints, judgeEndpoints, type ServedMember } from "./join-endpoints.ts";
 import { type JoinedService, joinServices, waysOf } from "./join-services.ts";
 import { Names } from "./names.ts";
 import { createSameness, type SamenessRule } from "./sameness.ts";
 import { Selection } from "./selection.ts";
+import { createTies } from "./ties.ts";
 import type { VipAllocator } from "./vip.ts";
 
-const VIP_RETRY = { baseMs: 500, maxMs: 30_000 };
-/** How many services are shown with their new addresses at a time: some 10 ms of work. */
-const PUBLISH_BATCH = 256;
 /** How often it is asked, after a start, whether all registries have spoken. */
 const UNCLAIMED_INTERVAL_MS = 60_000;
 
@@ -41,8 +40,10 @@ export interface Catalog extends Closable {
   describe(key: ServiceKey): ServiceDescription | undefined;
   /** What is said of the health of a service's instances, where anything is. */
   healthDetails(key: ServiceKey): ReadonlyMap<WorkloadKey, string>;
-  /** Resolves when the virtual addresses that are being allocated now are in the services. */
+  /** Takes all that registries have told until now; resolves when the virtual addresses that are being allocated now are in the services. */
   settled(): Promise<void>;
+  /** What registries have told and is not shown yet: where thousands come at once they take turns with everything else. By the registry's place and its id of the service. */
+  waiting(): ReadonlyMap<string, Arrival>;
 }
 
 /** Why somebody's registration does not have the effect that they may expect. */
@@ -63,34 +64,32 @@ export interface CatalogOptions {
   /** Told when virtual addresses cannot be allocated; the services stay without until a later attempt succeeds. */
   readonly onVipFailure: (failure: unknown) => void;
   readonly clock?: Clock;
+  /** How services that come at once take turns with everything else, where that is allowed. */
+  readonly pace?: Pace;
 }
 
 /** Joins registries and follows them until it is closed. */
 export function createCatalog(options: CatalogOptions): Catalog {
-  const { registries, sameness = [], meshDomain, trustDomain, vips, onVipFailure, clock = systemClock } = options;
+  const { registries, sameness = [], meshDomain, trustDomain, vips, onVipFailure, clock = systemClock, pace } = options;
   const services = new SourceCollection<Service>();
   const endpoints = new SourceCollection<readonly Endpoint[]>();
   const workloads = new SourceCollection<Workload>();
   const findings = new SourceCollection<ServiceFindings>();
   const awaited = createAwaitedAddresses(clock);
   const names = new Names();
-  const claims = new Claims(createSameness(sameness));
+  const places = createSameness(sameness);
+  const claims = new Claims(places);
   const selection = new Selection();
+  /** What claims make where endpoints have no say in it: it is asked for several times for each change. */
+  const joinedByClaims = new WeakMap<Claimants, JoinedService>();
   /** The service that each claim counts for, by the claim's id. */
   const keys = new Map<string, ServiceKey>();
-  let allocation: Promise<void> = Promise.resolve();
-  /** Services whose addresses could not be allocated or released. */
-  const unsettled = new Set<ServiceKey>();
-  let vipFailures = 0;
-  let cancelVipRetry: (() => void) | undefined;
-  let isClosed = false;
 
-  const takeServices = (precedence: number, registry: string, changes: readonly Change<RegistryService>[]): void => {
+  const takeServices = (arrivals: readonly Arrival[]): void => {
     const touched = new Set<ServiceKey>();
     const selecting = new Set<string>();
     const gone = new Set<ServiceKey>();
-    for (const { key: idThere, before, after } of changes) {
-      const id = `${precedence} ${idThere}`;
+    for (const { id, registry, precedence, before, after } of arrivals) {
       const keyBefore = keys.get(id);
       if (keyBefore !== undefined) {
         claims.remove(keyBefore, id);
@@ -112,8 +111,12 @@ export function createCatalog(options: CatalogOptions): Catalog {
     const onAllocated = awaited.expect(wanting.filter((key) => vips.get(key).length === 0 && !heirs.has(key)));
     publish(affected);
     refreshEndpoints(new Set([...affected, ...keysOf(selecting)]));
-    allocate(wanting, new Set([...touched, ...gone]), onAllocated);
+    allocation.request(wanting, new Set([...touched, ...gone]), onAllocated);
   };
+  const tiesOf = createTies({ sameness: places, meshDomain, isVirtual: (address) => vips.covers(address), isOpened: (registry) => selection.isOpened(registry) });
+  const intake = createIntake({ clock, tiesOf, onTaken: takeServices, pace });
+  const told = (precedence: number, { name }: Registry, changes: readonly Change<RegistryService>[]): Arrival[] =>
+    changes.map(({ key, before, after }) => ({ id: `${precedence} ${key}`, registry: name, precedence, before, after }));
 
   const takeWorkloads = (changes: readonly Change<Workload>[]): void => {
     workloads.apply(changes.map(({ key, after }) => [key, after]));
@@ -126,12 +129,17 @@ export function createCatalog(options: CatalogOptions): Catalog {
 
   /** What those who claim the key make of it, whether or not it has its hostname. */
   const joinedOf = (key: ServiceKey): JoinedService | undefined => {
-    const [first, ...others] = claims.of(key).members;
+    const claimants = claims.of(key);
+    const known = joinedByClaims.get(claimants);
+    if (known !== undefined) return known;
+    const [first, ...others] = claimants.members;
     if (first === undefined) return undefined;
     const joinedBy = (way: Resolution): JoinedService => joinServices([first, ...others], meshDomain, way);
     const ways = waysOf([first, ...others]);
-    const serving = ways.length === 1 ? ways[0] : ways.find((way) => hasEndpoint(joinedBy(way)));
-    return joinedBy(serving ?? first.service.resolution);
+    if (ways.length > 1) return joinedBy(ways.find((way) => hasEndpoint(joinedBy(way))) ?? first.service.resolution);
+    const only = joinedBy(ways[0] ?? first.service.resolution);
+    joinedByClaims.set(claimants, only);
+    return only;
   };
 
   const hasEndpoint = (joined: JoinedService): boolean => judgeEndpoints(servedBy(joined), trustDomain).some(({ endpoint }) => endpoint !== undefined);
@@ -258,40 +266,21 @@ export function createCatalog(options: CatalogOptions): Catalog {
       return joined !== undefined && needsAddress(joined);
     });
 
-  const allocate = (wanting: readonly ServiceKey[], left: ReadonlySet<ServiceKey>, onEnd?: () => void): void => {
-    const released = [...left].filter((key) => !claims.isClaimed(key));
-    if (wanting.length === 0 && released.length === 0) return;
-    allocation = allocation
-      .then(async () => {
-        await vips.allocate(wanting);
-        for (const key of released) if (!claims.isClaimed(key)) await vips.release(key);
-        for (let at = 0; at < wanting.length; at += PUBLISH_BATCH) {
-          // Thousands take turns with everything else.
-          if (at > 0) await new Promise((resolve) => setImmediate(resolve));
-          publish(settleNames(wanting.slice(at, at + PUBLISH_BATCH)).affected);
-        }
-        if (unsettled.size === 0) vipFailures = 0;
-      })
-      .catch((failure: unknown) => {
-        for (const key of [...wanting, ...released]) unsettled.add(key);
-        if (!isClosed) cancelVipRetry ??= clock.after(backoffDelay(VIP_RETRY, vipFailures++), retryAllocation);
-        onVipFailure(failure);
-      })
-      .finally(onEnd);
-  };
-  const retryAllocation = (): void => {
-    cancelVipRetry = undefined;
-    const again = new Set(unsettled);
-    unsettled.clear();
-    allocate(wantingAddress(again), again);
-  };
+  const allocation = createAddressAllocation({
+    vips,
+    clock,
+    isClaimed: (key) => claims.isClaimed(key),
+    stillWanting: wantingAddress,
+    show: (keys) => publish(settleNames(keys).affected),
+    onFailure: onVipFailure,
+  });
 
   /**
    * Services that went while nobody looked. A registry that has said nothing yet
    * may have any of them; what it says later takes its addresses back, which rest.
    */
   const releaseUnclaimed = (): void => {
-    if (registries.every((registry) => registry.status().synced)) allocate([], new Set(vips.allocated()));
+    if (registries.every((registry) => registry.status().synced) && intake.waiting().size === 0) allocation.request([], vips.allocated());
     else cancelSweep = clock.after(UNCLAIMED_INTERVAL_MS, releaseUnclaimed);
   };
   let cancelSweep = clock.after(UNCLAIMED_INTERVAL_MS, releaseUnclaimed);
@@ -299,12 +288,12 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const stops = registries.flatMap((registry, precedence) => [
     registry.templates.subscribe(takeTemplates),
     registry.workloads.subscribe(takeWorkloads),
-    registry.services.subscribe((changes) => takeServices(precedence, registry.name, changes)),
+    registry.services.subscribe((changes) => intake.take(told(precedence, registry, changes), registry.servicesStandAlone === true)),
   ]);
   for (const [precedence, registry] of registries.entries()) {
     takeTemplates(contentOf(registry.templates));
     takeWorkloads(contentOf(registry.workloads));
-    takeServices(precedence, registry.name, contentOf(registry.services));
+    takeServices(told(precedence, registry, contentOf(registry.services)));
   }
 
   return {
@@ -317,13 +306,16 @@ export function createCatalog(options: CatalogOptions): Catalog {
     sourcesOf: (key) => claims.of(key).members.map(({ service }) => service.source),
     describe,
     healthDetails,
-    settled: () => allocation,
+    settled() {
+      intake.finish();
+      return allocation.settled();
+    },
+    waiting: () => intake.waiting(),
     async close() {
-      isClosed = true;
-      cancelVipRetry?.();
+      intake.close();
       cancelSweep();
       for (const stop of stops) stop();
-      await allocation;
+      await allocation.close();
     },
   };
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { namesMeaning } from "../../model/hostname.ts";
 import type { ServiceKey } from "../../model/service.ts";
 
@@ -54,6 +55,8 @@ interface Right {
  */
 export class Names {
   readonly #claims = new Map<ServiceKey, NameClaim>();
+  /** By service, what it claims. */
+  readonly #claimed = new Map<ServiceKey, ReadonlyMap<string, Right>>();
   readonly #rights = new Map<string, Map<ServiceKey, Right>>();
   readonly #owners = new Map<string, ServiceKey>();
   readonly #listeners = new Set<(changed: NameChanges) => void>();
@@ -62,17 +65,21 @@ export class Names {
   apply(changes: Iterable<{ readonly key: ServiceKey; readonly after?: NameClaim }>): NameChanges {
     const touched = new Set<string>();
     for (const { key, after } of changes) {
-      const before = this.#claims.get(key);
-      for (const [name] of before === undefined ? [] : rightsOf(key, before)) {
+      if (isDeepStrictEqual(this.#claims.get(key), after)) continue;
+      for (const name of this.#claimed.get(key)?.keys() ?? []) {
         this.#rights.get(name)?.delete(key);
         touched.add(name);
       }
-      if (after === undefined) this.#claims.delete(key);
-      else this.#claims.set(key, after);
-      for (const [name, right] of after === undefined ? [] : rightsOf(key, after)) {
-        const rights = this.#rights.get(name) ?? new Map<ServiceKey, Right>();
-        if (rights.size === 0) this.#rights.set(name, rights);
-        rights.set(key, right);
+      this.#claims.delete(key);
+      this.#claimed.delete(key);
+      if (after === undefined) continue;
+      const claimed = rightsOf(key, after);
+      this.#claims.set(key, after);
+      this.#claimed.set(key, claimed);
+      for (const [name, right] of claimed) {
+        const rights = this.#rights.get(name);
+        if (rights === undefined) this.#rights.set(name, new Map([[key, right]]));
+        else rights.set(key, right);
         touched.add(name);
       }
     }
@@ -105,9 +112,7 @@ export class Names {
    * ignores the port of the Host header.
    */
   domains(service: ServiceKey, _port: number): readonly string[] {
-    const claim = this.#claims.get(service);
-    if (claim === undefined) return [];
-    return [...rightsOf(service, claim).keys()].filter((name) => this.#owners.get(name) === service).sort();
+    return [...(this.#claimed.get(service)?.keys() ?? [])].filter((name) => this.#owners.get(name) === service).sort();
   }
 
   /** The names that a service claims in vain, sorted; short names aside, which nobody asked for. */
@@ -128,7 +133,8 @@ export class Names {
   #settle(name: string, services: Set<ServiceKey>, heirs: Set<ServiceKey>): boolean {
     const rights = this.#rights.get(name);
     if (rights?.size === 0) this.#rights.delete(name);
-    const [owner] = [...(rights?.values() ?? [])].sort(byRight);
+    let owner: Right | undefined;
+    for (const right of rights?.values() ?? []) if (owner === undefined || byRight(right, owner) < 0) owner = right;
     const before = this.#owners.get(name);
     if (before === owner?.key) return false;
     if (before !== undefined) services.add(before);

@@ -34,6 +34,11 @@ export class Selection {
     return registry !== undefined && this.#opened.has(registry) ? this.#owned.apply(changesOf(before, claim)) : new Set();
   }
 
+  /** True where some selector has named the registry since the start. */
+  isOpened(registry: string): boolean {
+    return this.#opened.has(registry);
+  }
+
   /** Takes instances that belong to no service; gives the ids of claims that select otherwise now. */
   takeWorkloads(changes: readonly Change<Workload>[]): Set<string> {
     return this.#free.apply(changes);

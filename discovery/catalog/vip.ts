@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { isIPv6 } from "node:net";
+import { isWithin } from "../../model/address.ts";
 import type { KeyValueStore } from "../../store/key-value.ts";
 import type { ServiceKey } from "../../model/service.ts";
 
@@ -58,6 +59,11 @@ export class VipAllocator {
   /** The same, without those that rest since it was released. */
   held(service: ServiceKey): readonly string[] {
     return this.#byService.get(service)?.releasedAt === undefined ? this.get(service) : [];
+  }
+
+  /** True for an address of its ranges, whoever has it. */
+  covers(address: string): boolean {
+    return isWithin(address, this.#options.ranges);
   }
 
   /** Services that have addresses which do not rest. */

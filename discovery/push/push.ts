@@ -8,7 +8,7 @@ import { ConfigIndex, followConfig } from "./config-index.ts";
 import type { PushInputs } from "./inputs.ts";
 import { OutboundPush } from "./outbound-push.ts";
 import { ProxyPush } from "./proxy-push.ts";
-import { createSlicedWork } from "./sliced-work.ts";
+import { createSlicedWork } from "../../base/sliced-work.ts";
 import type { OutboundServiceIr } from "../ir/outbound.ts";
 import type { ProxyIr } from "../ir/proxy.ts";
 

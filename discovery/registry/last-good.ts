@@ -97,7 +97,7 @@ export function keepLastGood(
     isTaken = true;
     services.replaceAll(registry.services.entries());
     for (const id of stored) if (services.get(id) === undefined) writer.write(storeKey(id), undefined);
-    for (const [id, service] of services.entries()) writer.write(storeKey(id), encode(id, service, admission.scope));
+    for (const [id, service] of services.entries()) writer.write(storeKey(id), () => encode(id, service, admission.scope));
     followConfirmation();
   }
 
@@ -135,7 +135,7 @@ export function keepLastGood(
   function take(changes: readonly Change<RegistryService>[]): void {
     if (isClosed || !isTaken) return;
     services.apply(changes.map(({ key, after }) => [key, after]));
-    for (const { key, after } of changes) writer.write(storeKey(key), after === undefined ? undefined : encode(key, after, admission.scope));
+    for (const { key, after } of changes) writer.write(storeKey(key), after === undefined ? undefined : () => encode(key, after, admission.scope));
   }
 
   function storedAgeMs(): number | undefined {
@@ -169,6 +169,7 @@ export function keepLastGood(
   return {
     name: registry.name,
     services,
+    servicesStandAlone: true,
     workloads: registry.workloads,
     templates: registry.templates,
     async load() {

@@ -6,6 +6,8 @@ const RETRY = { baseMs: 500, maxMs: 30_000 };
 /** Keys that are on their way to the store at once: it writes to the disk once for all that it has. */
 const IN_FLIGHT = 64;
 
+type Value = string | (() => string) | undefined;
+
 /**
  * Writes to the store behind the caller's back, each key by itself and the
  * newest value of each only: what waits is bounded by the number of keys. What
@@ -16,9 +18,9 @@ export class LatestWriter {
   readonly #store: KeyValueStore;
   readonly #clock: Clock;
   readonly #onOutcome: (failure: unknown) => void;
-  readonly #waiting = new Map<string, string | undefined>();
+  readonly #waiting = new Map<string, Value>();
   /** Failed, and tried again when the pause is over. */
-  readonly #failed = new Map<string, string | undefined>();
+  readonly #failed = new Map<string, Value>();
   /** Too large to be written. */
   readonly #refused = new Set<string>();
   #working: Promise<void> | undefined;
@@ -32,8 +34,8 @@ export class LatestWriter {
     this.#onOutcome = onOutcome;
   }
 
-  /** @param value undefined: delete the key */
-  write(key: string, value: string | undefined): void {
+  /** @param value undefined: delete the key; a function is called when it is written, so that thousands do not take one turn */
+  write(key: string, value: Value): void {
     this.#failed.delete(key);
     this.#waiting.set(key, value);
     this.#working ??= this.#work();
@@ -69,7 +71,8 @@ export class LatestWriter {
     else this.#cancelRetry ??= this.#clock.after(backoffDelay(RETRY, this.#attempt++), () => this.#retry());
   }
 
-  async #writeOne(key: string, value: string | undefined): Promise<void> {
+  async #writeOne(key: string, given: Value): Promise<void> {
+    const value = typeof given === "function" ? given() : given;
     if (value !== undefined && Buffer.byteLength(value) > storeLimits.valueBytes) {
       this.#refused.add(key);
       this.#onOutcome(new Error(`${key} is larger than the ${storeLimits.valueBytes} bytes that a store takes`));

@@ -17,6 +17,12 @@ export interface Registry extends Closable {
   readonly name: string;
   /** Keyed by the registry's own unique id of a service. */
   readonly services: Collection<RegistryService>;
+  /**
+   * True where each service is told with its instances, and nothing that is told
+   * beside it needs it: of many that come at once some may be shown before others.
+   * Absent: what is told at once is shown at once.
+   */
+  readonly servicesStandAlone?: boolean;
   /** Instances that selectors may select, by workload key. */
   readonly workloads: Collection<Workload>;
   /** Instances that are still to come, as configured. */

@@ -8,8 +8,10 @@ export class PlainRegistry implements Registry {
   readonly workloads = new SourceCollection<Workload>();
   readonly templates = new SourceCollection<WorkloadTemplate>();
   readonly name: string;
-  constructor(name: string) {
+  readonly servicesStandAlone: boolean;
+  constructor(name: string, servicesStandAlone = false) {
     this.name = name;
+    this.servicesStandAlone = servicesStandAlone;
   }
   start(): void {}
   close(): void {}

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { fromBinary } from "@bufbuild/protobuf";
 import type { Clock } from "../../base/clock.ts";
 import type { Push } from "../../discovery/push/push.ts";
-import { SLICE_MS } from "../../discovery/push/sliced-work.ts";
+import { SLICE_MS } from "../../base/sliced-work.ts";
 import { HealthStatus } from "../../proto/gen/envoy/config/core/v3/health_check_pb.js";
 import { ClusterLoadAssignmentSchema } from "../../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import { NameRecordSchema } from "../../proto/gen/ironmesh/agent/v1/agent_pb.js";

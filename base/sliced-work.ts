@@ -1,4 +1,4 @@
-import type { Clock } from "../../base/clock.ts";
+import type { Clock } from "./clock.ts";
 
 /** How long work goes on before others have their turn: health checks, streams, the API. */
 export const SLICE_MS = 10;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import type { Clock } from "../../../../base/clock.ts";
-import { createSlicedWork, SLICE_MS, type SlicedWork } from "../../../../discovery/push/sliced-work.ts";
-import { createManualClock, type ManualClock } from "../../../support/manual-clock.ts";
+import type { Clock } from "../../../base/clock.ts";
+import { createSlicedWork, SLICE_MS, type SlicedWork } from "../../../base/sliced-work.ts";
+import { createManualClock, type ManualClock } from "../../support/manual-clock.ts";
 
 describe("sliced work", () => {
   let clock: ManualClock;

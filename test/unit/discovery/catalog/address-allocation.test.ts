@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { type AddressAllocation, createAddressAllocation } from "../../../../discovery/catalog/address-allocation.ts";
+import { VipAllocator } from "../../../../discovery/catalog/vip.ts";
+import { createMemoryStore } from "../../../../store/memory.ts";
+import type { KeyValueStore } from "../../../../store/key-value.ts";
+import { createManualClock } from "../../../support/manual-clock.ts";
+import { waitUntil } from "../../../support/wait-until.ts";
+
+describe("addresses on their way from the store", () => {
+  let writes: number;
+  /** The store writes when it is open. */
+  let gate: Promise<void>;
+  let store: KeyValueStore;
+  let vips: VipAllocator;
+  let claimed: Set<string>;
+  let shown: string[][];
+  let allocation: AddressAllocation;
+
+  beforeEach(async () => {
+    writes = 0;
+    const memory = createMemoryStore();
+    gate = Promise.resolve();
+    store = {
+      ...memory,
+      async txn(...given) {
+        writes += 1;
+        await gate;
+        return memory.txn(...given);
+      },
+    };
+    vips = await VipAllocator.load({ store, ranges: ["240.240.0.0/16", "2001:2::/48"], now: () => 1_000 });
+    claimed = new Set();
+    shown = [];
+    allocation = createAddressAllocation({
+      vips,
+      clock: createManualClock(),
+      isClaimed: (key) => claimed.has(key),
+      stillWanting: (keys) => [...keys],
+      show: (keys) => shown.push([...keys]),
+      onFailure: (failure) => assert.fail(String(failure)),
+    });
+  });
+  afterEach(() => allocation.close());
+
+  const come = (...keys: string[]): void => {
+    for (const key of keys) claimed.add(key);
+    allocation.request(keys, keys);
+  };
+  const go = (key: string): void => {
+    claimed.delete(key);
+    allocation.request([], [key]);
+  };
+
+  it("are asked for together, while others are on their way", async () => {
+    for (const key of ["a/a", "a/b", "a/c", "a/d"]) come(key);
+    await Promise.resolve();
+    for (const key of ["a/e", "a/f"]) come(key);
+    await allocation.settled();
+    assert.deepEqual(shown, [["a/a", "a/b", "a/c", "a/d"], ["a/e", "a/f"]]);
+    assert.equal(writes, 2);
+  });
+
+  it("are no work for who has them", async () => {
+    come("a/a");
+    await allocation.settled();
+    let isOver = false;
+    allocation.request(["a/a"], ["a/a"], () => (isOver = true));
+    assert.ok(isOver);
+    await allocation.settled();
+    assert.deepEqual([shown.length, writes], [1, 1]);
+  });
+
+  it("are taken back by who comes again while they are released", async () => {
+    come("a/a");
+    await allocation.settled();
+    const before = vips.held("a/a");
+    const { promise, resolve: open } = Promise.withResolvers<void>();
+    gate = promise;
+    go("a/a");
+    await waitUntil(() => writes === 2, { what: "the release has begun" });
+    come("a/a");
+    open();
+    await allocation.settled();
+    assert.deepEqual(vips.held("a/a"), before);
+    const [stored] = (await store.list("vip/")).items;
+    assert.equal((JSON.parse(stored?.value ?? "{}") as { releasedAt?: number }).releasedAt, undefined);
+  });
+
+  it("are released where nobody came again", async () => {
+    come("a/a", "a/b");
+    await allocation.settled();
+    go("a/a");
+    await allocation.settled();
+    assert.deepEqual([vips.held("a/a").length, vips.held("a/b").length], [0, 2]);
+  });
+});
