@@ -9,8 +9,9 @@ import type { Workload } from "../../model/workload.ts";
  *
  * Invariants: what is unreachable, denied or doubtful never empties a
  * collection (the last good content stays, and `status` says how old it is);
- * collections change synchronously, one batch per observed change; nothing is
- * watched before `start` or after `close`.
+ * collections change synchronously, one batch per observed change (several for a
+ * large one where services stand alone); nothing is watched before `start` or
+ * after `close`.
  */
 export interface Registry extends Closable {
   /** As configured, unique in a mesh: `static`, `hosts`, `consul`. */

@@ -63,15 +63,19 @@ export class ObjectIndex {
   }
 
   takePods(changes: readonly ObjectChange<Pod>[]): Iterable<string> {
-    return changes.flatMap(({ key, seen }) => {
+    const touched = new Set<string>();
+    for (const { key, seen } of changes) {
       const [before, after] = [this.#pods.get(key), seen?.value];
       // A pod of a name is replaced by another one of it: a StatefulSet's.
       if (before !== undefined) this.#podsByUid.delete(before.uid);
       if (after !== undefined) this.#podsByUid.set(after.uid, after);
       if (after === undefined) this.#pods.delete(key);
       else this.#pods.set(key, after);
-      return isDeepStrictEqual(before, after) ? [] : [before, after].flatMap((pod) => (pod === undefined ? [] : [...this.#servicesOfPod.of(pod.uid)]));
-    });
+      // Where both are there they are mostly the same: a list tells of all of them.
+      if (before !== undefined && after !== undefined && isDeepStrictEqual(before, after)) continue;
+      for (const pod of [before, after]) if (pod !== undefined) for (const service of this.#servicesOfPod.of(pod.uid)) touched.add(service);
+    }
+    return touched;
   }
 
   takeNodes(changes: readonly ObjectChange<Node>[]): Iterable<string> {

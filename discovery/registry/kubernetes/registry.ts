@@ -1,5 +1,6 @@
 import type { Clock } from "../../../base/clock.ts";
 import { SourceCollection } from "../../../base/collection.ts";
+import { createSlicedWork } from "../../../base/sliced-work.ts";
 import type { CodedError } from "../../../base/coded-error.ts";
 import { parseLocality } from "../../../model/workload.ts";
 import { RegistryActivity } from "../activity.ts";
@@ -17,7 +18,7 @@ import { serviceNamedBy, targetOf } from "./external-name.ts";
 import type { InstanceSettings } from "./instances.ts";
 import { ObjectIndex } from "./object-index.ts";
 import { readNode, readPod, readService, readSlice } from "./objects.ts";
-import type { EndpointSlice } from "./objects.ts";
+import type { EndpointSlice, KubernetesService } from "./objects.ts";
 import { buildKubernetesService } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 
@@ -54,6 +55,9 @@ const KINDS = {
   nodes: { path: "/api/v1/nodes" },
 } as const satisfies Readonly<Record<string, KubernetesKind>>;
 
+/** Services that are built without a pause, whatever else waits: some 10 ms of work. */
+const AT_ONCE = 256;
+
 type KindName = keyof typeof KINDS;
 
 /** What services can be told without. */
@@ -89,6 +93,11 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
   const followings: Following[] = [];
   /** Services to be built again. */
   const dirty = new Set<string>();
+  /** Those of them that single events were about. */
+  const urgent = new Set<string>();
+  /** Built, and not published yet. */
+  const built = new Map<string, RegistryService | undefined>();
+  let hasChanged = false;
   /** Events behind them. */
   let gathered = 0;
   /** When the first of what is not published yet happened in the cluster, as far as that is known. */
@@ -99,6 +108,8 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
   let finished: Promise<unknown> | undefined;
 
   const isWanted = wantedNamespaces(options);
+  // Before the first content is complete none of it is told.
+  const work = createSlicedWork(clock, buildAll, end, () => isPublished && publish());
 
   function follow<T>(kind: KindName, read: Reader<T>, take: (changes: readonly ObjectChange<T>[]) => Iterable<string>): Promise<void> {
     const following: Following = { name: kind, isSettled: false, confirmedAt: undefined, failure: undefined, problems: new Map() };
@@ -118,9 +129,13 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
             else following.problems.set(key, seen.problem);
           }
           // What is not understood any more stays as it was understood last.
-          const touched = [...take(changes.filter(({ seen }) => seen?.problem === undefined))];
+          const touched = new Set(take(changes.filter(({ seen }) => seen?.problem === undefined)));
+          // What is a name of a service changes with it, and what is a name of that; a set goes on to what is added meanwhile.
+          for (const service of touched) for (const name of index.namesOf(service)) touched.add(name);
           for (const service of touched) dirty.add(service);
-          if (touched.length === 0) activity.woke(false);
+          // A list has many, and tells of all that is there.
+          if (changes.length === 1) for (const service of touched) urgent.add(service);
+          if (touched.size === 0) activity.woke(false);
           else gathered += 1;
           following.isSettled = true;
           plan();
@@ -150,15 +165,35 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     cancelBuild = clock.after(isPublished ? pacing.gatherMs : 0, build);
   }
 
+  /** Thousands take turns with everything else; what few events are about does not wait for them. */
   function build(): void {
     cancelBuild = undefined;
-    // What is a name of a service changes with it, and what is a name of that; a set goes on to what is added meanwhile.
-    for (const key of dirty) for (const name of index.namesOf(key)) dirty.add(name);
-    const changed = [...dirty].map((key) => [key, buildOne(key)] as const);
-    dirty.clear();
-    const before = changed.map(([key]) => services.get(key));
-    services.apply(changed);
-    activity.woke(changed.some(([key], at) => services.get(key) !== before[at]), gathered);
+    if (isPublished) {
+      for (const key of urgent.values().take(AT_ONCE)) buildOne(key);
+      publish();
+    }
+    urgent.clear();
+    work.run();
+  }
+
+  function* buildAll(): Generator<void, void> {
+    for (const key of dirty) {
+      buildOne(key);
+      yield;
+    }
+  }
+
+  function publish(): void {
+    const before = [...built.keys()].map((key) => services.get(key));
+    services.apply(built);
+    hasChanged ||= [...built.keys()].some((key, at) => services.get(key) !== before[at]);
+    built.clear();
+  }
+
+  function end(): void {
+    publish();
+    activity.woke(hasChanged, gathered);
+    hasChanged = false;
     gathered = 0;
     // A first list tells of changes that nobody was there to hear of.
     if (isPublished && changedAt !== undefined) activity.lagged(clock.now() - changedAt);
@@ -168,9 +203,13 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     options.onSynced?.();
   }
 
-  function buildOne(key: string): RegistryService | undefined {
+  function buildOne(key: string): void {
+    dirty.delete(key);
     const service = index.services.get(key);
-    if (service === undefined) return undefined;
+    built.set(key, service === undefined ? undefined : builtOf(service));
+  }
+
+  function builtOf(service: KubernetesService): RegistryService | undefined {
     const target = targetOf(service, index.services, settings.clusterDomain);
     return buildKubernetesService(service, index.slicesOf(`${target.namespace}/${target.name}`), index, settings, target);
   }
@@ -247,6 +286,7 @@ export function createKubernetesRegistry(options: KubernetesRegistryOptions): Re
     async close() {
       closing.abort();
       cancelBuild?.();
+      work.close();
       await finished;
       client.close();
     },
