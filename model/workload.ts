@@ -57,6 +57,11 @@ export function formatLocality(locality: Locality): string {
   return [locality.region, locality.zone, locality.subZone].join("/").replace(/\/+$/, "");
 }
 
+/** The number of a port that an instance itself has by this name: people name ports, and may call one `constructor`. */
+export function portNamed({ ports }: Pick<Workload, "ports">, name: string): number | undefined {
+  return Object.hasOwn(ports, name) ? ports[name] : undefined;
+}
+
 /** True where every label of the selector is one of `labels`. An empty selector selects everything. */
 export function selects(
   selector: Readonly<Record<string, string>>,

@@ -3,7 +3,7 @@ import { canonicalAddress, familyOf, formatHostPort } from "../../model/address.
 import type { Endpoint } from "../../model/endpoint.ts";
 import type { ServicePort } from "../../model/port.ts";
 import type { Resolution } from "../../model/service.ts";
-import type { Health, Workload } from "../../model/workload.ts";
+import { type Health, portNamed, type Workload } from "../../model/workload.ts";
 import type { JoinedPort } from "./join-services.ts";
 import { wordFor } from "./join-services.ts";
 
@@ -149,7 +149,7 @@ function endpointOf(workload: Workload, servicePort: number, port: ServicePort, 
   const [address, ...additionalAddresses] = workload.addresses;
   // As in Istio, a port that the workload names goes before the number that the service thinks it has.
   const number =
-    typeof port.targetPort === "string" ? workload.ports[port.targetPort] : (workload.ports[port.name] ?? port.targetPort ?? port.number);
+    typeof port.targetPort === "string" ? portNamed(workload, port.targetPort) : (portNamed(workload, port.name) ?? port.targetPort ?? port.number);
   if (address === undefined || number === undefined) return undefined;
   return {
     servicePort,

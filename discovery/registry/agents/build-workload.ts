@@ -2,7 +2,7 @@ import { err, ok } from "../../../base/result.ts";
 import type { Result } from "../../../base/result.ts";
 import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
 import type { Health, Workload } from "../../../model/workload.ts";
-import { parseLocality } from "../../../model/workload.ts";
+import { parseLocality, portNamed } from "../../../model/workload.ts";
 import type { WorkloadTemplate } from "../registry.ts";
 import { type Place, placeOf } from "./address-claims.ts";
 import type { HostState } from "./host-record.ts";
@@ -39,7 +39,7 @@ export function buildReportedWorkload(input: ReportedWorkload): Result<Workload,
   const foreign = workload.addresses.find((address) => !grants.allowsAddress(hostId, address));
   if (foreign !== undefined) return err(`the address ${foreign} is outside of the host's grant`);
   if (workload.addresses.length === 0) return err("it has no address");
-  const surplus = Object.keys(workload.ports).find((port) => template.ports[port] === undefined);
+  const surplus = Object.keys(workload.ports).find((port) => portNamed(template, port) === undefined);
   if (surplus !== undefined) return err(`the group has no port named ${surplus}`);
   // One number that Envoy refuses would cost the service all of its endpoints.
   const [misnamed, number] = Object.entries(workload.ports).find(([, port]) => port < 1 || port > 65_535) ?? [];

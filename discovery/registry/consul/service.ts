@@ -3,6 +3,7 @@ import { familyOf } from "../../../model/address.ts";
 import { canonicalHostname, isHostname } from "../../../model/hostname.ts";
 import { isHttp, protocolNamed, selectProtocol } from "../../../model/port.ts";
 import type { Protocol, ServicePort } from "../../../model/port.ts";
+import { portNamed } from "../../../model/workload.ts";
 import type { Workload } from "../../../model/workload.ts";
 import type { RegistryService } from "../registry.ts";
 import type { ConsulEntry } from "./entry.ts";
@@ -100,13 +101,23 @@ function noteEach(objects: readonly string[], reason: string): string[] {
   return fewNames(objects).map((name) => (objects.includes(name) ? `${name} ${reason}` : `${name}: ${reason}`));
 }
 
-/** An instance's one port, where others name theirs, is the one of that number: a service that is given names keeps all of its instances. */
+/**
+ * A port of one number has one name, that of most instances that have it: a
+ * service that is given names keeps all of its instances, and one odd instance
+ * names nobody's port. None is a name too, until half of them have one.
+ */
 function shareNames(instances: readonly Workload[]): Workload[] {
-  const names = new Map(instances.flatMap(({ ports }) => Object.entries(ports).filter(([name]) => name !== "").map(([name, number]) => [number, name] as const)));
+  const names = new Map<number, string>();
+  for (const [number, all] of Map.groupBy(instances.flatMap(({ ports }) => Object.entries(ports)), ([, port]) => port)) {
+    const given = all.map(([name]) => name).filter((name) => name !== "");
+    names.set(number, 2 * given.length < all.length ? "" : (mostOf(given) ?? ""));
+  }
   return instances.map((instance) => {
-    const number = instance.ports[""];
-    const name = number === undefined ? undefined : names.get(number);
-    return name === undefined || number === undefined ? instance : { ...instance, ports: { [name]: number } };
+    const shared = Object.entries(instance.ports).map(([name, number]): readonly [string, number] => {
+      const usual = names.get(number) ?? name;
+      return [portNamed(instance, usual) === undefined ? usual : name, number];
+    });
+    return { ...instance, ports: Object.fromEntries(shared) };
   });
 }
 
@@ -120,15 +131,16 @@ function buildPorts(entries: readonly ConsulEntry[], instances: readonly Workloa
   const names = [...new Set(instances.flatMap(({ ports }) => Object.keys(ports)))].sort();
   const declared = protocolOf(entries, notes);
   const ports = names.map((name): ServicePort => {
-    const numbers = countEach(instances.flatMap(({ ports }) => ports[name] ?? []));
+    const numbers = countEach(instances.flatMap((instance) => portNamed(instance, name) ?? []));
     const lowest = Math.min(...numbers.keys());
-    // What is declared for a service with several ports is none of them in particular.
-    const protocol = selectProtocol(names.length === 1 ? declared : undefined, name, lowest);
+    // What is declared for a service with several ports is none of them in particular, but the one without a name, if any.
+    const protocol = selectProtocol(names.length === 1 || name === "" ? declared : undefined, name, lowest);
     const number = servicePort(name, numbers, protocol, entries, notes);
     // Of several, who does not have one is not called there.
     return { name, number, protocol, ...(names.length > 1 ? { targetPort: name } : {}) };
   });
-  const unique = new Map(ports.map((port) => [port.number, port]));
+  const users = new Map(names.map((name) => [name, instances.filter((instance) => portNamed(instance, name) !== undefined).length]));
+  const unique = new Map(ports.toSorted((left, right) => (users.get(left.name) ?? 0) - (users.get(right.name) ?? 0)).map((port) => [port.number, port]));
   for (const port of ports) if (unique.get(port.number) !== port) notes.add(`port ${port.name} is left out: its number ${port.number} is another port's`);
   return [...unique.values()].sort((a, b) => a.number - b.number);
 }
@@ -149,19 +161,23 @@ function servicePort(name: string, numbers: ReadonlyMap<number, number>, protoco
 
 /** By meta, else by a tag `protocol=http` or one that is a protocol's name. Of several what most say, of those the first by name. */
 function protocolOf(entries: readonly ConsulEntry[], notes: Set<string>): string | undefined {
-  const told = countEach(
-    entries.flatMap(({ Service: service }) => {
-      const meta = service.Meta[PROTOCOL_META];
-      const tags = service.Tags.map((tag) => PROTOCOL_TAG.exec(tag)?.[1] ?? "");
-      const found = meta === undefined ? tags.toSorted().find((tag) => protocolNamed(tag) !== undefined) : meta;
-      return found === undefined ? [] : [found.toLowerCase()];
-    }),
-  );
-  const names = [...told.keys()].sort();
-  const most = Math.max(...told.values());
-  const chosen = names.find((name) => told.get(name) === most);
+  const told = entries.flatMap(({ Service: service }) => {
+    const meta = service.Meta[PROTOCOL_META];
+    const tags = service.Tags.map((tag) => PROTOCOL_TAG.exec(tag)?.[1] ?? "");
+    const found = meta === undefined ? tags.toSorted().find((tag) => protocolNamed(tag) !== undefined) : meta;
+    return found === undefined ? [] : [found.toLowerCase()];
+  });
+  const names = [...new Set(told)].sort();
+  const chosen = mostOf(told);
   if (names.length > 1) notes.add(`instances name different protocols (${names.join(", ")}): ${chosen} holds`);
   return chosen;
+}
+
+/** What stands there most often, of several the first by name. */
+function mostOf(words: readonly string[]): string | undefined {
+  const counts = countEach(words);
+  const most = Math.max(...counts.values());
+  return [...counts.keys()].sort().find((word) => counts.get(word) === most);
 }
 
 function countEach<T>(values: readonly T[]): ReadonlyMap<T, number> {

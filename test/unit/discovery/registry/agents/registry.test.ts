@@ -80,6 +80,7 @@ describe("agents registry", () => {
       workloadReport({ name: "nowhere", addresses: [] }),
       workloadReport({ name: "loopback", addresses: ["127.0.0.1"] }),
       workloadReport({ name: "surplus", ports: { ssh: 22 } }),
+      workloadReport({ name: "inherited", ports: { constructor: 22 } }),
       workloadReport({ name: "no-port", ports: { http: 70_000 } }),
       workloadReport({ name: "twice" }),
       workloadReport({ name: "twice" }),
@@ -91,11 +92,12 @@ describe("agents registry", () => {
       "nowhere: it has no address",
       "loopback: the address 127.0.0.1 means another host on every host",
       "surplus: the group has no port named ssh",
+      "inherited: the group has no port named constructor",
       "no-port: port http is 70000, which is none",
       "twice: the host reports it twice",
     ]);
     assert.deepEqual([...agents.workloads.entries().keys()], ["hosts/h1/twice"]);
-    assert.equal(agents.status().notes.length, 8);
+    assert.equal(agents.status().notes.length, 9);
   });
 
   it("follows the group and the grant", () => {

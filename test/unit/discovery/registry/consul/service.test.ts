@@ -159,6 +159,32 @@ describe("consul service", () => {
     assert.equal(build([{ port: 9_000 }, { port: 9_000 }, { port: 1 }])?.ports[0]?.number, 9_000);
   });
 
+  it("keeps them where one odd instance names its ports, until half of them do", () => {
+    const usual: Shape[] = [{ port: 8_080, tags: ["http"] }, { port: 8_080, tags: ["http"] }];
+    for (const [odd, others] of [
+      [{ ports: [{ Name: "grpc", Port: 8_080 }] }, []],
+      [{ ports: [{ Name: "admin", Port: 9_090 }] }, [9_090]],
+      [{ ports: [{ Name: "main", Port: 8_080 }, { Name: "admin", Port: 9_090 }] }, [9_090]],
+    ] as const) {
+      for (const shapes of [[...usual, odd], [odd, ...usual]]) {
+        const service = build(shapes);
+        const [own, ...more] = (service?.ports ?? []).map(({ name, number, protocol }) => ({ name, number, protocol }));
+        assert.deepEqual(own, { name: "", number: 8_080, protocol: "HTTP" });
+        assert.deepEqual(more.map(({ number }) => number), others);
+        assert.equal(instancesOf(service).filter(({ ports }) => ports[""] === 8_080).length, odd.ports[0].Port === 8_080 ? 3 : 2);
+      }
+    }
+    const named: Shape[] = [0, 1].map(() => ({ ports: [{ Name: "http", Port: 8_080 }] }));
+    for (const ports of [[{ Name: "zz", Port: 8_080 }], [{ Name: "zz", Port: 8_080 }, { Name: "http", Port: 9_090 }], [{ Name: "constructor", Port: 9_091 }]]) {
+      const service = build([...named, ...named, { ports }]);
+      assert.deepEqual(service?.ports[0] && { ...service.ports[0], targetPort: "http" }, { name: "http", number: 8_080, protocol: "HTTP", targetPort: "http" });
+      assert.ok(instancesOf(service).filter((instance) => instance.ports["http"] === 8_080).length >= 4);
+      assert.deepEqual(service?.ports.slice(1).map(({ number }) => number), ports[0]?.Name === "constructor" ? [9_091] : []);
+    }
+    const half = build([{ port: 8_080 }, { ports: [{ Name: "http", Port: 8_080 }] }]);
+    assert.deepEqual([half?.ports, instancesOf(half).map(({ ports }) => ports)], [[{ name: "http", number: 8_080, protocol: "HTTP" }], [{ http: 8_080 }, { http: 8_080 }]]);
+  });
+
   it("reads several ports of an instance", () => {
     const service = build([{ port: 8_080, ports: [{ Name: "http", Port: 8_080 }, { Name: "grpc", Port: 9_090 }] }]);
     assert.deepEqual(service?.ports, [
