@@ -8,9 +8,11 @@ export function familyOf(address: string): AddressFamily | undefined {
   return isIP(address) === 6 && !address.includes("%") ? "ipv6" : undefined;
 }
 
-/** The one way to write an address that may be written in several, such as `FD00:0::1`; anything else as it is. */
+/** The one way to write an address that may be written in several, such as `FD00:0::1`, or `::ffff:10.0.0.1`, which leads to 10.0.0.1; anything else as it is. */
 export function canonicalAddress(address: string): string {
-  return familyOf(address) === "ipv6" ? new SocketAddress({ address, family: "ipv6" }).address : address;
+  if (familyOf(address) !== "ipv6") return address;
+  const canonical = new SocketAddress({ address, family: "ipv6" }).address;
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(canonical)?.[1] ?? canonical;
 }
 
 /** Loopback, "any", link-local and multicast: RFC 6890, and RFC 5771 and 4291 for the last. */

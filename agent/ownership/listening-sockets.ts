@@ -1,8 +1,7 @@
 import { open, readFile } from "node:fs/promises";
-import { SocketAddress } from "node:net";
 import { endianness } from "node:os";
 
-import { familyOf } from "../../model/address.ts";
+import { canonicalAddress, familyOf } from "../../model/address.ts";
 
 /** A TCP socket that takes connections, as the kernel lists it. */
 export interface ListeningSocket {
@@ -53,13 +52,6 @@ export async function readSocketCounts(files: readonly string[] = ["/proc/net/so
   const texts = await Promise.all(files.map((path) => readFile(path, "utf8").catch((failure: NodeJS.ErrnoException) => (failure.code === "ENOENT" && path.endsWith("6") ? "" : Promise.reject(failure)))));
   // Without the memory that they take.
   return texts.flatMap((text) => text.match(/^TCP6?: .*?(?= mem |$)/gm) ?? []).join("\n");
-}
-
-/** An address as it is compared. */
-export function canonicalAddress(address: string): string {
-  if (familyOf(address) !== "ipv6") return address;
-  const canonical = new SocketAddress({ address, family: "ipv6" }).address;
-  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(canonical)?.[1] ?? canonical;
 }
 
 /**

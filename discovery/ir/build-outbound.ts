@@ -100,11 +100,14 @@ function spokenTcpRoutes(
       weight: routes.length === 1 ? 1 : (route.weight ?? 0),
     }));
   if (port.protocol === "TLS") {
-    return (spec.tls ?? []).flatMap((route) =>
-      route.match
-        .filter((match) => match.port === undefined || match.port === port.number)
-        .map((match) => ({ serverNames: match.sniHosts, clusters: weighted(route.route ?? []) })),
-    );
+    const matched = (spec.tls ?? []).flatMap((route) => route.match.filter((match) => match.port === undefined || match.port === port.number).map(({ sniHosts }) => ({ sniHosts, route })));
+    // The first that names a server has it; a name that stands twice, Envoy refuses.
+    const taken = new Set<string>();
+    return matched.flatMap(({ sniHosts, route }) => {
+      const serverNames = [...new Set(sniHosts)].filter((name) => !taken.has(name));
+      for (const name of serverNames) taken.add(name);
+      return serverNames.length === 0 && sniHosts.length > 0 ? [] : [{ serverNames, clusters: weighted(route.route ?? []) }];
+    });
   }
   const first = (spec.tcp ?? []).find(
     (route) => route.match === undefined || route.match.some((match) => match.port === undefined || match.port === port.number),

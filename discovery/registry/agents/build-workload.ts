@@ -1,6 +1,6 @@
 import { err, ok } from "../../../base/result.ts";
 import type { Result } from "../../../base/result.ts";
-import { familyOf, isOwnToEachHost } from "../../../model/address.ts";
+import { canonicalAddress, familyOf, isOwnToEachHost } from "../../../model/address.ts";
 import type { Health, Workload } from "../../../model/workload.ts";
 import { parseLocality, portNamed } from "../../../model/workload.ts";
 import type { WorkloadTemplate } from "../registry.ts";
@@ -44,7 +44,9 @@ export function buildReportedWorkload(input: ReportedWorkload): Result<Workload,
   // One number that Envoy refuses would cost the service all of its endpoints.
   const [misnamed, number] = Object.entries(workload.ports).find(([, port]) => port < 1 || port > 65_535) ?? [];
   if (misnamed !== undefined) return err(`port ${misnamed} is ${number}, which is none`);
-  const rival = workload.addresses.find((address) => input.rivalOf(placeOf(template.network, address)) !== undefined);
+  // Another spelling is no other place: who is at it already keeps it.
+  const addresses = [...new Set(workload.addresses.map(canonicalAddress))];
+  const rival = addresses.find((address) => input.rivalOf(placeOf(template.network, address)) !== undefined);
   if (rival !== undefined) return err(`the address ${rival} is that of host ${input.rivalOf(placeOf(template.network, rival))}`);
   const { health, detail } = judge(input);
   return ok({
@@ -53,7 +55,7 @@ export function buildReportedWorkload(input: ReportedWorkload): Result<Workload,
     name: `${workload.name}.${hostId}`,
     hostId,
     group: workload.group,
-    addresses: workload.addresses,
+    addresses,
     ports: { ...template.ports, ...workload.ports },
     labels: template.labels,
     serviceAccount: template.serviceAccount,

@@ -1,5 +1,5 @@
 import type { ResourceOf, Specs } from "../../../api/resource.ts";
-import { familyOf } from "../../../model/address.ts";
+import { canonicalAddress, familyOf, isWithin } from "../../../model/address.ts";
 import { selectProtocol } from "../../../model/port.ts";
 import type { ServicePort } from "../../../model/port.ts";
 import type { Resolution } from "../../../model/service.ts";
@@ -10,6 +10,8 @@ import { ALLOW_PLAINTEXT_ANNOTATION, selectorOf } from "./service.ts";
 import { sourceOf, STATIC_REGISTRY } from "./source.ts";
 
 type Entry = ResourceOf<"ServiceEntry">;
+const LOOPBACK: readonly string[] = ["127.0.0.0/8", "::1"];
+
 type InlineEndpoint = NonNullable<Specs["ServiceEntry"]["endpoints"]>[number];
 
 /**
@@ -23,9 +25,9 @@ export function buildServiceEntry(resource: Entry, meshDomain: string): Registry
   const notes: string[] = [];
   const resolution = resolutionOf(spec, notes);
   const addresses = (spec.addresses ?? []).filter((address) => {
-    if (familyOf(address) !== undefined) return true;
-    notes.push(`address ${address} is not used: only single IP addresses are`);
-    return false;
+    const problem = problemOf(address);
+    if (problem !== undefined) notes.push(`address ${address} is not used: ${problem}`);
+    return problem === undefined;
   });
   const getsAddress = (host: string): boolean => addresses.length > 0 || (resolution !== "passthrough" && host.endsWith(`.${meshDomain}`));
   return [...new Set((spec.hosts ?? []).map((host) => host.toLowerCase()))].map((host) => ({
@@ -37,7 +39,8 @@ export function buildServiceEntry(resource: Entry, meshDomain: string): Registry
     ports: (spec.ports ?? []).map(buildPort).sort((a, b) => a.number - b.number),
     resolution,
     external: (spec.location ?? "MESH_EXTERNAL") === "MESH_EXTERNAL",
-    addresses,
+    // Envoy refuses a listener with two chains for one place, however that is written.
+    addresses: [...new Set(addresses.map(canonicalAddress))],
     labels,
     subjectAltNames: [...(spec.subjectAltNames ?? [])].sort(),
     exportTo: spec.exportTo === undefined || spec.exportTo.length === 0 ? ["*"] : spec.exportTo,
@@ -46,6 +49,13 @@ export function buildServiceEntry(resource: Entry, meshDomain: string): Registry
     notes: [...notes, ...(getsAddress(host) ? [] : portsWithoutAddress(spec))].sort(),
     source: sourceOf(resource),
   }));
+}
+
+/** Why no connection is known by an address; undefined where it is. */
+function problemOf(address: string): string | undefined {
+  if (familyOf(address) === undefined) return "only single IP addresses are";
+  // The listeners refuse what goes there, since it was dialed and not captured.
+  return isWithin(address, LOOPBACK) ? "loopback is each host's own" : undefined;
 }
 
 function buildPort(port: NonNullable<Specs["ServiceEntry"]["ports"]>[number]): ServicePort {

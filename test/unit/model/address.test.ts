@@ -7,7 +7,7 @@ describe("address", () => {
   });
 
   it("is written in one way", () => {
-    assert.deepEqual(["FD00:0:0::1", "fd00::1", "2001:db8:0:0:1::1", "10.0.0.1", "fe80::1%eth0", "DB.example.com", ""].map(canonicalAddress), ["fd00::1", "fd00::1", "2001:db8::1:0:0:1", "10.0.0.1", "fe80::1%eth0", "DB.example.com", ""]);
+    assert.deepEqual(["FD00:0:0::1", "fd00::1", "2001:db8:0:0:1::1", "10.0.0.1", "::FFFF:a00:1", "fe80::1%eth0", "DB.example.com", ""].map(canonicalAddress), ["fd00::1", "fd00::1", "2001:db8::1:0:0:1", "10.0.0.1", "10.0.0.1", "fe80::1%eth0", "DB.example.com", ""]);
   });
 
   it("is own to each host where every host would reach itself, its link or nobody", () => {

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import type { AddressInfo, Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { canonicalAddress, parseListening, readListening, readSocketCounts, receiversOf } from "../../../../agent/ownership/listening-sockets.ts";
+import { parseListening, readListening, readSocketCounts, receiversOf } from "../../../../agent/ownership/listening-sockets.ts";
 import type { ListeningSocket } from "../../../../agent/ownership/listening-sockets.ts";
 
 const V4 = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
@@ -122,8 +122,6 @@ describe("who takes a connection to an address and port", () => {
   });
 
   it("does not depend on how an address is written", () => {
-    assert.equal(canonicalAddress("FD77:0:0:0:0:0:0:01"), "fd77::1");
-    assert.equal(canonicalAddress("::FFFF:10.0.0.1"), "10.0.0.1");
     assert.deepEqual(takers("FD77:0::1", socket("fd77::1", 1), socket("::", 2)), [1]);
   });
 });

@@ -46,6 +46,17 @@ describe("addresses of hosts", () => {
     });
   }
 
+  it("are one place however they are written", () => {
+    agents.connected("host-z");
+    report("host-z", "fd00::1");
+    report("host-y", "10.0.0.1");
+    agents.connected("host-a");
+    assert.deepEqual(report("host-a", "FD00:0:0::1"), ["the address fd00::1 is that of host host-z"]);
+    assert.deepEqual(report("host-a", "::ffff:a00:1"), ["the address 10.0.0.1 is that of host host-y"]);
+    assert.deepEqual(report("host-a", "10.0.0.9", { addresses: ["FD00::2", "10.0.0.9", "fd00:0::2", "::ffff:10.0.0.9"] }), []);
+    assert.deepEqual(agents.workloads.get("hosts/host-a/web")?.addresses, ["fd00::2", "10.0.0.9"]);
+  });
+
   it("are apart in each network", () => {
     report("host-a", "10.0.0.1");
     assert.deepEqual(report("host-b", "10.0.0.1", { group: "shop/far" }), []);
