@@ -40,6 +40,8 @@ export class ProxyPush {
   readonly #hosts: Derivation<HostIr>;
   /** Whose outbound listeners are to be made anew. */
   readonly #reshaped = new Set<string>();
+  /** By host. Held, so that other hosts have the same. */
+  readonly #outbound = new Map<string, readonly TranslatedResource[]>();
   readonly #sets = new Map<string, ProxySet>();
   readonly #built = new Set<OwnedResources>();
   readonly #served = new ServedPorts();
@@ -112,7 +114,10 @@ export class ProxyPush {
     for (const hostId of this.#reshaped) {
       this.#reshaped.delete(hostId);
       const ir = this.ir(hostId);
-      this.#replace("outbound", hostId, ir === undefined ? [] : translateOutbound(ir));
+      const resources = ir === undefined ? [] : translateOutbound(ir);
+      this.#replace("outbound", hostId, resources);
+      if (ir === undefined) this.#outbound.delete(hostId);
+      else this.#outbound.set(hostId, resources);
       yield;
     }
   }

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { memoized } from "../../base/memoized.ts";
+import { WeakValues } from "../../base/weak-values.ts";
 import { TrafficDirection } from "../../proto/gen/envoy/config/core/v3/base_pb.js";
 import type { ListenerFilterSchema } from "../../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
 import { ListenerSchema } from "../../proto/gen/envoy/config/listener/v3/listener_pb.js";
@@ -39,7 +40,8 @@ interface OutboundListenerInputs {
  * what tells the workload: the rules redirect each workload to its own port.
  *
  * It is the same object for equal workloads, of whatever host, of one shape: with
- * many services it is large, and most hosts of a group have the same.
+ * many services it is large, and most hosts of a group have the same. That lasts
+ * while somebody holds it: name and port are what hosts say, and may be others each time.
  */
 export function translateOutboundListener({ name, namespace, identity, outboundPort, outbound }: ProxyWorkloadIr, accessLog: ProxyIr["accessLog"]): TranslatedResource {
   const inputs: OutboundListenerInputs = { workload: { name, namespace, identity, outboundPort }, accessLog };
@@ -50,7 +52,7 @@ export function translateOutboundListener({ name, namespace, identity, outboundP
   return found;
 }
 
-const listenersOf = memoized((_shape: OutboundShapeIr) => new Map<string, TranslatedResource>());
+const listenersOf = memoized((_shape: OutboundShapeIr) => new WeakValues<TranslatedResource>());
 
 function listener({ workload: { name: workload, namespace, identity, outboundPort }, accessLog }: OutboundListenerInputs, shape: OutboundShapeIr): TranslatedResource {
   const name = outboundListenerName(workload);

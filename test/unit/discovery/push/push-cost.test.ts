@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { startPush } from "../../../../discovery/push/push.ts";
 import { TYPE_URLS } from "../../../../xds/type-urls.ts";
 import { hostReport, workloadReport } from "../../../support/host-report.ts";
+import { collectGarbage } from "../../../support/garbage.ts";
 import { BATCH_MS, HOSTS, startMesh } from "../../../support/push-mesh.ts";
 import { versionsOf } from "../../../support/pushed-versions.ts";
 import { resource } from "../../../support/resource.ts";
@@ -57,6 +58,34 @@ describe("what a push does anew", () => {
       before = [first, second, third];
     }
     for (const [at, listener] of listeners("virtualInbound").entries()) assert.ok(listener !== undefined && listener === inbound[at]);
+    await push.close();
+    await mesh.close();
+  });
+
+  it("keeps no listener for what a host said once", async () => {
+    const mesh = await startMesh();
+    mesh.take({ do: "write", resource: resource("WorkloadGroup", "client", { template: { ports: { http: 8_080 } } }) });
+    const report = (host: string, name: string, outboundPort: number): void =>
+      void mesh.hosts.report(host, hostReport([workloadReport({ name, group: "default/client", addresses: [`10.9.0.${host.length}`], outboundPort })]));
+    const listener = (host: string) => push.setOf(host).get(TYPE_URLS.listener, "outbound|client");
+    report("h1", "client", 15_101);
+    await mesh.settled();
+    const push = startPush(mesh.inputs);
+    const first = new WeakRef(listener("h1") ?? assert.fail());
+    const [odd] = [15_102].map((port) => {
+      report("h1", "client", port);
+      mesh.clock.advance(BATCH_MS);
+      report("h1", "other", port);
+      mesh.clock.advance(BATCH_MS);
+      report("h1", "client", port);
+      mesh.clock.advance(BATCH_MS);
+      return new WeakRef(listener("h1") ?? assert.fail());
+    });
+    await collectGarbage();
+    assert.equal(first.deref(), undefined);
+    report("other", "client", 15_102);
+    mesh.clock.advance(BATCH_MS);
+    assert.equal(listener("other"), odd?.deref(), "what somebody has is shared");
     await push.close();
     await mesh.close();
   });
