@@ -2,6 +2,7 @@ import { canonicalHostname } from "../../../model/hostname.ts";
 import type { Workload } from "../../../model/workload.ts";
 import type { Admission } from "../last-good.ts";
 import type { RegistryService } from "../registry.ts";
+import { isIgnored } from "./names.ts";
 import { aliasesFrom } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
 
@@ -27,7 +28,7 @@ export function consulAdmission(settings: AdmissionSettings): Admission {
     admit(id, service) {
       if (datacenter !== undefined && datacenterOf(service) !== datacenter) return undefined;
       const label = id.toLowerCase();
-      if (ignoredServices.includes(id) || service.namespace !== namespace || service.hostname !== canonicalHostname(label, namespace, meshDomain)) return undefined;
+      if (isIgnored(id, ignoredServices) || service.namespace !== namespace || service.hostname !== canonicalHostname(label, namespace, meshDomain)) return undefined;
       const given = aliasesFrom(datacenterOf(service), label, settings);
       const { backends } = service;
       const aliases = service.aliases.filter((alias) => given.includes(alias));

@@ -8,6 +8,11 @@ export interface ChosenNames {
   readonly skipped: readonly string[];
 }
 
+/** True of a service that the mesh leaves alone, in whatever case it is written: Consul would answer for it all the same. */
+export function isIgnored(name: string, ignored: readonly string[]): boolean {
+  return ignored.some((one) => one.toLowerCase() === name.toLowerCase());
+}
+
 /** @param before under which name each service was asked for, which answers as long as there is any; else it is the first by name */
 export function chooseNames(all: readonly string[], before: ReadonlyMap<string, string>): ChosenNames {
   const asked = new Map<string, string>();

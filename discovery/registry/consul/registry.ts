@@ -16,7 +16,7 @@ import { Pulse } from "./pulse.ts";
 import { Schedule } from "./schedule.ts";
 import type { Place } from "./schedule.ts";
 import { isOnOneOf } from "./instance.ts";
-import { chooseNames } from "./names.ts";
+import { chooseNames, isIgnored } from "./names.ts";
 import type { ChosenNames } from "./names.ts";
 import { buildConsulService } from "./service.ts";
 import type { ServiceSettings } from "./service.ts";
@@ -102,7 +102,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   const shared = { datacenter: options.datacenter, token, clock, pacing, activity };
   const schedule = new Schedule(() => client.capacity(), clock, pacing);
   const services = new SourceCollection<RegistryService>();
-  const ignoredServices = new Set(options.ignoredServices ?? CONSUL_DEFAULTS.ignoredServices);
+  const ignoredServices = options.ignoredServices ?? CONSUL_DEFAULTS.ignoredServices;
   const watches = new Map<string, ServiceWatch>();
   const sidecars = new Sidecars();
   /** What is read, before what others say about it. */
@@ -126,7 +126,7 @@ export function createConsulRegistry(options: ConsulRegistryOptions): Registry {
   /** Gives whether services came or went. */
   function takeNames(all: readonly string[]): boolean {
     const before = chosen?.asked ?? new Map([...(options.recalled?.services().keys() ?? [])].map((service) => [service.toLowerCase(), service]));
-    chosen = chooseNames(all.filter((service) => !ignoredServices.has(service)), before);
+    chosen = chooseNames(all.filter((service) => !isIgnored(service, ignoredServices)), before);
     const wanted = new Set(chosen.asked.values());
     const gone = [...watches.keys()].filter((service) => !wanted.has(service));
     const added = [...wanted].filter((service) => !watches.has(service));

@@ -66,7 +66,7 @@ describe("stored services after a change of settings", () => {
       ["datacenter", { datacenter: "dc2" }, []],
       ["partition", { partition: "edge" }, []],
       ["Consul namespace", { consulNamespace: "team" }, []],
-      ["ignored services", { ignoredServices: ["Web"] }, [job]],
+      ["ignored services", { ignoredServices: ["WEB"] }, [job]],
       ["ignored sources", { ignoredSources: ["nomad"] }, [[web[0], 1, web[2]]]],
       ["Consul's own domain", { dnsDomain: "corp" }, [[job[0], 1, []], [web[0], 2, []]]],
     ] as const) {

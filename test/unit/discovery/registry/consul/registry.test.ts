@@ -61,6 +61,13 @@ describe("consul registry", () => {
     assert.equal(failure(), undefined);
   });
 
+  it("leaves alone what it is told to, however somebody spells it", async () => {
+    consul.put(...web(1), { id: "vault-1", service: "vault", port: 8_200 }, { id: "vault-2", service: "Vault", port: 8_200 });
+    start({ ignoredServices: ["vault"] });
+    await settled("the first content", () => registry.status().synced);
+    assert.deepEqual([...registry.services.entries().keys()], ["web"]);
+  });
+
   it("reads stale, blocks by index, and emits nothing for an answer that changes nothing", async () => {
     consul.put(...web(1));
     start();
