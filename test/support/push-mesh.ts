@@ -20,9 +20,19 @@ export const BATCH_MS = 10;
 /** One thing that somebody does to the mesh. */
 export type Step =
   | { readonly do: "write" | "delete"; readonly resource: AnyResource }
-  | { readonly do: "report"; readonly host: string; readonly groups: readonly string[]; readonly isHealthy: boolean }
+  | { readonly do: "report"; readonly host: string; readonly groups: readonly string[]; readonly isHealthy: boolean; readonly changes?: ReportedChanges }
   | { readonly do: "leave"; readonly host: string }
   | { readonly do: "trust"; readonly root: string };
+
+/** What a host says otherwise than usual. */
+export interface ReportedChanges {
+  readonly inboundPort?: number;
+  /** Added to the port of each workload's outbound listener. */
+  readonly outboundOffset?: number;
+  readonly httpPort?: number;
+  /** The host whose addresses it has: a machine that moved, or was made anew under another id. */
+  readonly placeOf?: string;
+}
 
 /** The parts before the push engine, and what moves them. */
 export interface Mesh {
@@ -99,7 +109,10 @@ export async function startMesh({ others = [], sameness = [], store = createMemo
       if ("resource" in one) config.apply([[resourceKey(one.resource), one.do === "write" ? one.resource : undefined]]);
       else if (one.do === "trust") trustBundles.apply([["mesh.internal", one.root]]);
       else if (one.do === "leave") agents.remove(one.host);
-      else agents.report(one.host, hostReport(one.groups.map((group) => reported(one.host, group, one.isHealthy))));
+      else {
+        const { inboundPort = 15_006 } = one.changes ?? {};
+        agents.report(one.host, { ...hostReport(one.groups.map((group) => reported(one.host, group, one.isHealthy, one.changes))), inboundPort });
+      }
     },
     settled: () => catalog.settled(),
     async close() {
@@ -112,7 +125,15 @@ export async function startMesh({ others = [], sameness = [], store = createMemo
   };
 }
 
-function reported(host: string, group: string, isHealthy: boolean): ReturnType<typeof workloadReport> {
+function reported(host: string, group: string, isHealthy: boolean, changes: ReportedChanges = {}): ReturnType<typeof workloadReport> {
   const own = group.slice(group.indexOf("/") + 1);
-  return workloadReport({ name: own, group, addresses: [`10.0.${HOSTS.indexOf(host)}.${own.length}`], ports: {}, health: isHealthy ? "healthy" : "unhealthy" });
+  const { outboundOffset = 0, httpPort, placeOf = host } = changes;
+  return workloadReport({
+    name: own,
+    group,
+    addresses: [`10.0.${HOSTS.indexOf(placeOf)}.${own.length}`],
+    ports: httpPort === undefined ? {} : { http: httpPort },
+    health: isHealthy ? "healthy" : "unhealthy",
+    outboundPort: 15_101 + outboundOffset,
+  });
 }

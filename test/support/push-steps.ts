@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import type { AnyResource } from "../../api/resource.ts";
-import { HOSTS, type Step } from "./push-mesh.ts";
+import { HOSTS, type ReportedChanges, type Step } from "./push-mesh.ts";
 import { resource } from "./resource.ts";
 
 const RULED_HOSTS = ["web", "db", "api.example.com", "*.mesh.internal"];
@@ -57,13 +57,17 @@ const written: fc.Arbitrary<AnyResource> = fc.oneof(
     resource("AuthorizationPolicy", "p", { selector: { matchLabels: { app } }, action, rules: [{}] }),
   ),
 );
+const reportedChanges: fc.Arbitrary<ReportedChanges> = fc.record(
+  { inboundPort: fc.constantFrom(15_006, 15_007), outboundOffset: fc.nat(1), httpPort: fc.constantFrom(8_080, 8_081, 5_432), placeOf: fc.constantFrom(...HOSTS) },
+  { requiredKeys: [] },
+);
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.tuple(fc.constantFrom("write" as const, "write" as const, "delete" as const), written).map(([what, one]) => ({ do: what, resource: one })) },
   {
     weight: 2,
     arbitrary: fc
-      .tuple(fc.constantFrom(...HOSTS), fc.subarray(["default/web", "default/db"]), fc.boolean())
-      .map(([host, groups, isHealthy]) => ({ do: "report" as const, host, groups, isHealthy })),
+      .tuple(fc.constantFrom(...HOSTS), fc.subarray(["default/web", "default/db"]), fc.boolean(), reportedChanges)
+      .map(([host, groups, isHealthy, changes]) => ({ do: "report" as const, host, groups, isHealthy, changes })),
   },
   { weight: 1, arbitrary: fc.constantFrom(...HOSTS).map((host) => ({ do: "leave" as const, host })) },
   { weight: 1, arbitrary: fc.constantFrom("old root", "new root").map((root) => ({ do: "trust" as const, root })) },
