@@ -62,7 +62,7 @@ const path = consulPath();
           Weights: { Passing: 5, Warning: 2 },
           Connect: { SidecarService: { Port: 21_000 } },
         },
-        { ID: "web-2", Name: "web", Address: "10.1.0.2", Port: 8_080, Weights: { Passing: 5, Warning: 2 }, Check: { TTL: "1h", Status: "warning", Name: "slow" } },
+        { ID: "web-2", Name: "web", Address: "10.1.0.2", Port: 8_080, Meta: { protocol: "http2" }, Weights: { Passing: 5, Warning: 2 }, Check: { TTL: "1h", Status: "warning", Name: "slow" } },
         { ID: "web-3", Name: "web", Port: 8_080 },
         { ID: "web-4", Name: "web", Address: "10.1.0.4", Port: 80_800 },
         { ID: "many", Name: "many", Address: "10.1.0.3", Ports: [{ Name: "http", Port: 80, Default: true }, { Name: "grpc", Port: 90 }] },

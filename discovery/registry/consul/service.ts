@@ -49,7 +49,8 @@ export function buildConsulService(name: string, entries: readonly ConsulEntry[]
   const refused: { readonly object: string; readonly reason: string }[] = [];
   const refuse = (object: string, reason: string): void => void refused.push({ object, reason });
   const found = shareNames(own.flatMap((entry) => buildInstance(entry, settings, refuse) ?? [])).sort(byKey);
-  const usesNames = found.length > 0 && found.every(({ addresses }) => familyOf(addresses[0] ?? "") === undefined);
+  // Where names are the rule, DNS finds an IP address too.
+  const usesNames = 2 * found.filter(({ addresses }) => familyOf(addresses[0] ?? "") === undefined).length > found.length;
   const instances = found.filter(({ addresses, source }) => {
     if (usesNames || familyOf(addresses[0] ?? "") !== undefined) return true;
     refuse(source.object, "has a host name for an address and others have IP addresses: it gets no traffic");
@@ -110,7 +111,7 @@ function shareNames(instances: readonly Workload[]): Workload[] {
   const names = new Map<number, string>();
   for (const [number, all] of Map.groupBy(instances.flatMap(({ ports }) => Object.entries(ports)), ([, port]) => port)) {
     const given = all.map(([name]) => name).filter((name) => name !== "");
-    names.set(number, 2 * given.length < all.length ? "" : (mostOf(given) ?? ""));
+    names.set(number, 2 * given.length < all.length ? "" : (mostOf(countEach(given)) ?? ""));
   }
   return instances.map((instance) => {
     const shared = Object.entries(instance.ports).map(([name, number]): readonly [string, number] => {
@@ -122,25 +123,27 @@ function shareNames(instances: readonly Workload[]): Workload[] {
 }
 
 /**
- * Consul knows ports of instances, not of services. Where all instances have
- * the same, that is the service's; else what the meta `service-port` says, else
- * what more than half of them have, so that one odd instance moves nobody, else
- * 80 for HTTP, else the lowest, and a note says so.
+ * Consul knows ports of instances, not of services. The service's is what most
+ * metas `service-port` say, where half of the instances have one, else what more
+ * than half of them have, so that one odd instance moves nobody, else 80 for
+ * HTTP, else the lowest, and a note says so.
  */
 function buildPorts(entries: readonly ConsulEntry[], instances: readonly Workload[], notes: Set<string>): ServicePort[] {
   const names = [...new Set(instances.flatMap(({ ports }) => Object.keys(ports)))].sort();
   const declared = protocolOf(entries, notes);
   const ports = names.map((name): ServicePort => {
-    const numbers = countEach(instances.flatMap((instance) => portNamed(instance, name) ?? []));
-    const lowest = Math.min(...numbers.keys());
-    // What is declared for a service with several ports is none of them in particular, but the one without a name, if any.
-    const protocol = selectProtocol(names.length === 1 || name === "" ? declared : undefined, name, lowest);
+    const having = instances.filter((instance) => portNamed(instance, name) !== undefined);
+    const numbers = countEach(having.flatMap((instance) => portNamed(instance, name) ?? []));
+    // What is declared by who has several ports is for none of them in particular.
+    const isOnly = 2 * having.filter((instance) => Object.keys(instance.ports).length === 1).length > having.length;
+    const protocol = selectProtocol(isOnly ? declared : undefined, name, mostOf(numbers) ?? 0);
     const number = servicePort(name, numbers, protocol, entries, notes);
     // Of several, who does not have one is not called there.
     return { name, number, protocol, ...(names.length > 1 ? { targetPort: name } : {}) };
   });
-  const users = new Map(names.map((name) => [name, instances.filter((instance) => portNamed(instance, name) !== undefined).length]));
-  const unique = new Map(ports.toSorted((left, right) => (users.get(left.name) ?? 0) - (users.get(right.name) ?? 0)).map((port) => [port.number, port]));
+  const users = countEach(instances.flatMap((instance) => Object.keys(instance.ports)));
+  const fewestFirst = ports.toReversed().sort((left, right) => (users.get(left.name) ?? 0) - (users.get(right.name) ?? 0));
+  const unique = new Map(fewestFirst.map((port) => [port.number, port]));
   for (const port of ports) if (unique.get(port.number) !== port) notes.add(`port ${port.name} is left out: its number ${port.number} is another port's`);
   return [...unique.values()].sort((a, b) => a.number - b.number);
 }
@@ -148,7 +151,8 @@ function buildPorts(entries: readonly ConsulEntry[], instances: readonly Workloa
 /** @param numbers how many instances have each */
 function servicePort(name: string, numbers: ReadonlyMap<number, number>, protocol: Protocol, entries: readonly ConsulEntry[], notes: Set<string>): number {
   const told = entries.map(({ Service: service }) => Number(service.Meta[PORT_META] ?? "")).filter((port) => Number.isInteger(port) && port > 0 && port < 65_536);
-  if (name === "" && told.length > 0) return Math.min(...told);
+  const said = saidByHalf(told, entries, `meta ${PORT_META}`, notes);
+  if (name === "" && said !== undefined) return said;
   const all = [...numbers.keys()].sort((a, b) => a - b);
   const [lowest = 0, other] = all;
   if (other === undefined) return lowest;
@@ -159,7 +163,7 @@ function servicePort(name: string, numbers: ReadonlyMap<number, number>, protoco
   return chosen;
 }
 
-/** By meta, else by a tag `protocol=http` or one that is a protocol's name. Of several what most say, of those the first by name. */
+/** By meta, else by a tag `protocol=http` or one that is a protocol's name: what most say, where half of the instances say anything. */
 function protocolOf(entries: readonly ConsulEntry[], notes: Set<string>): string | undefined {
   const told = entries.flatMap(({ Service: service }) => {
     const meta = service.Meta[PROTOCOL_META];
@@ -168,16 +172,22 @@ function protocolOf(entries: readonly ConsulEntry[], notes: Set<string>): string
     return found === undefined ? [] : [found.toLowerCase()];
   });
   const names = [...new Set(told)].sort();
-  const chosen = mostOf(told);
-  if (names.length > 1) notes.add(`instances name different protocols (${names.join(", ")}): ${chosen} holds`);
+  const chosen = saidByHalf(told, entries, "protocol", notes);
+  if (chosen !== undefined && names.length > 1) notes.add(`instances name different protocols (${names.join(", ")}): ${chosen} holds`);
   return chosen;
 }
 
-/** What stands there most often, of several the first by name. */
-function mostOf(words: readonly string[]): string | undefined {
-  const counts = countEach(words);
+/** What most say of a service; undefined until half of its instances say anything: the silence of the others is a word too. */
+function saidByHalf<T extends string | number>(told: readonly T[], entries: readonly ConsulEntry[], what: string, notes: Set<string>): T | undefined {
+  if (2 * told.length >= entries.length) return mostOf(countEach(told));
+  if (told.length > 0) notes.add(`${told.length} of ${entries.length} instances have a ${what} (${[...new Set(told.map(String))].sort().join(", ")}): none holds until half of them do`);
+  return undefined;
+}
+
+/** What is counted most often, of several the lowest. */
+function mostOf<T extends string | number>(counts: ReadonlyMap<T, number>): T | undefined {
   const most = Math.max(...counts.values());
-  return [...counts.keys()].sort().find((word) => counts.get(word) === most);
+  return [...counts.keys()].sort((left, right) => (left < right ? -1 : 1)).find((one) => counts.get(one) === most);
 }
 
 function countEach<T>(values: readonly T[]): ReadonlyMap<T, number> {
