@@ -73,9 +73,9 @@ const SAME_PLACE = "it is at the same place as ";
  * Decides about every instance at every port.
  *
  * Two instances at one (network, any address, port) are one endpoint: a meshed one
- * goes before others, then by the order of members, then one that serves before one
- * that does not, which may be what a machine that is gone left in its registry, then
- * the first by key. What another registry says of the health at that place counts
+ * goes before others, then by the order of members, then, of plain ones, one that
+ * serves before one that does not, which may be what a machine that is gone left in
+ * its registry, then the first by key. What another registry says of the health at that place counts
  * too, by the first of its instances there, and the worst holds. A service that is served by the mesh excludes plain endpoints, so that
  * nobody who can write to a registry can turn its mutual TLS off.
  *
@@ -127,8 +127,13 @@ function nameAmong({ addresses }: Workload): string | undefined {
 function inOrder(members: readonly ServedMember[]): [ServedMember, Workload][] {
   const all = members.flatMap((member, index) => member.workloads.map((workload) => ({ member, index, workload })));
   return all
-    .sort((left, right) => Number(right.workload.meshed) - Number(left.workload.meshed) || left.index - right.index || BEST_FIRST.indexOf(left.workload.health) - BEST_FIRST.indexOf(right.workload.health) || (left.workload.key < right.workload.key ? -1 : 1))
+    .sort((left, right) => Number(right.workload.meshed) - Number(left.workload.meshed) || left.index - right.index || rankOf(left.workload) - rankOf(right.workload) || (left.workload.key < right.workload.key ? -1 : 1))
     .map(({ member, workload }) => [member, workload]);
+}
+
+/** Of meshed ones the host serves the first by name, whichever is well (`inbound-places.ts`): it answers under that one's identity. */
+function rankOf({ meshed, health }: Workload): number {
+  return meshed ? 0 : BEST_FIRST.indexOf(health);
 }
 
 /** One for each of its addresses, the first one's first. */

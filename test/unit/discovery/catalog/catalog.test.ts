@@ -112,10 +112,11 @@ describe("catalog", () => {
 
   it("believes the one that serves, of two that a registry has at one place, whichever key sorts first", () => {
     put(reviews);
-    const left = (key: string, address: string, health: "unhealthy" | "draining"): Workload => ({ ...meshedWorkload("x", { addresses: [address], health }), key: `hosts/${key}` });
-    join(left("0", "10.0.0.1", "unhealthy"), meshedWorkload("1"), meshedWorkload("2"), left("3", "10.0.0.2", "draining"));
+    const plain = { meshed: false };
+    const left = (key: string, address: string, health: "unhealthy" | "draining"): Workload => ({ ...meshedWorkload("x", { addresses: [address], health, ...plain }), key: `hosts/${key}` });
+    join(left("0", "10.0.0.1", "unhealthy"), meshedWorkload("1", plain), meshedWorkload("2", plain), left("3", "10.0.0.2", "draining"));
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ workload, health }) => [workload, health]), [["hosts/1", "healthy"], ["hosts/2", "healthy"]]);
-    join(meshedWorkload("1", { health: "unhealthy" }));
+    join(meshedWorkload("1", { health: "unhealthy", ...plain }));
     assert.deepEqual(catalog.endpoints.get("default/reviews")?.map(({ health }) => health), ["unhealthy", "healthy"]);
   });
 
