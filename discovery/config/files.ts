@@ -1,5 +1,5 @@
-import { readdir, realpath, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { lstat, readdir, realpath, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { type CodedError, messageOf } from "../../base/coded-error.ts";
 import { SourceCollection } from "../../base/collection.ts";
@@ -28,6 +28,8 @@ export interface ConfigFiles extends ConfigSource {
   rescan(): Promise<void>;
 }
 
+/** Where something is written all the time there is no quiet time: files are read this long after the first change. */
+const LONGEST_DEBOUNCE_MS = 1_000;
 const MAX_FILES = 20_000;
 const MAX_DEPTH = 16;
 
@@ -44,6 +46,8 @@ export async function watchConfigFiles(options: ConfigFilesOptions): Promise<Con
   let hasProblem = false;
   let running: Promise<void> | undefined;
   let isAsked = false;
+  /** The first change that was not looked at yet. */
+  let touchedAtMs: number | undefined;
   let cancelDebounce: (() => void) | undefined;
   let cancelSettle: (() => void) | undefined;
   let cancelRescan: (() => void) | undefined;
@@ -51,14 +55,19 @@ export async function watchConfigFiles(options: ConfigFilesOptions): Promise<Con
   const touched = (): void => {
     if (closing.signal.aborted) return;
     cancelDebounce?.();
-    cancelDebounce = clock.after(debounceMs, rescanQuietly);
+    touchedAtMs ??= clock.elapsed();
+    const leftMs = touchedAtMs + LONGEST_DEBOUNCE_MS - clock.elapsed();
+    cancelDebounce = clock.after(Math.max(0, Math.min(debounceMs, leftMs)), () => {
+      touchedAtMs = undefined;
+      rescanQuietly();
+    });
   };
   const folders = watchFolders(touched);
 
   const look = async (): Promise<void> => {
-    const tree = await listTree(await realpath(directory), "", 0);
+    const [tree, links] = [await listTree(await realpath(directory), "", 0), await linkFolders(directory)];
     if (closing.signal.aborted) return;
-    folders.follow(tree.folders);
+    folders.follow([...tree.folders, ...links]);
     const present = await readUnits(directory, tree.files, seen, { nowMs: clock.elapsed(), settleMs });
     if (closing.signal.aborted) return;
     const read = [...present].map(([name, { unit }]): [string, ConfigUnit] => [name, unit]);
@@ -147,6 +156,7 @@ async function readUnits(directory: string, files: readonly string[], seen: Read
 
 interface Tree {
   readonly files: readonly string[];
+  /** Where something may change: its folders, and those of the files that its links lead to. */
   readonly folders: readonly WatchedFolder[];
 }
 
@@ -154,9 +164,8 @@ interface Tree {
 async function listTree(root: string, folder: string, depth: number): Promise<Tree> {
   if (depth > MAX_DEPTH) return { files: [], folders: [] };
   const path = join(root, folder);
-  const { dev, ino } = await stat(path, { bigint: true });
   const files: string[] = [];
-  const folders: WatchedFolder[] = [{ path, identity: `${dev}:${ino}` }];
+  const folders: WatchedFolder[] = [await watchedFolder(path)];
   for (const entry of await readdir(path, { withFileTypes: true })) {
     const name = join(folder, entry.name);
     if (entry.name.startsWith(".")) continue;
@@ -164,10 +173,38 @@ async function listTree(root: string, folder: string, depth: number): Promise<Tr
       const below = await listTree(root, name, depth + 1);
       files.push(...below.files);
       folders.push(...below.folders);
-    } else if (isConfigFile(entry.name) && (entry.isFile() || entry.isSymbolicLink())) files.push(name);
+    } else if (isConfigFile(entry.name) && (entry.isFile() || entry.isSymbolicLink())) {
+      files.push(name);
+      if (entry.isSymbolicLink()) folders.push(...(await folderBehind(join(root, name))));
+    }
     if (files.length > MAX_FILES) throw new Error(`more than ${MAX_FILES} files`);
   }
   return { files, folders };
+}
+
+async function watchedFolder(path: string): Promise<WatchedFolder> {
+  const { dev, ino, birthtimeNs } = await stat(path, { bigint: true });
+  // A file system gives the inode of a folder that was removed to the next one that is made.
+  return { path, identity: `${dev}:${ino}:${birthtimeNs}` };
+}
+
+/** The folder of the file that a link leads to; none where it leads nowhere. */
+async function folderBehind(link: string): Promise<WatchedFolder[]> {
+  try {
+    return [await watchedFolder(dirname(await realpath(link)))];
+  } catch {
+    return [];
+  }
+}
+
+/** The folders of the links in a directory's own path: where one is replaced, the directory is another one. */
+async function linkFolders(directory: string): Promise<WatchedFolder[]> {
+  const folders: WatchedFolder[] = [];
+  for (let path = resolve(directory); path !== dirname(path); path = dirname(path)) {
+    const isLink = await lstat(path).then((status) => status.isSymbolicLink(), () => false);
+    if (isLink) folders.push(await watchedFolder(dirname(path)));
+  }
+  return folders;
 }
 
 /** Not what editors leave beside a file: `.x.yaml.swp`, `#x.yaml#`, `x.yaml~`. */

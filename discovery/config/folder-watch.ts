@@ -3,7 +3,7 @@ import { type FSWatcher, watch } from "node:fs";
 /** A folder as it is now: another one of its name is another one. */
 export interface WatchedFolder {
   readonly path: string;
-  /** Device and inode. */
+  /** Device, inode and when it was made. */
   readonly identity: string;
 }
 

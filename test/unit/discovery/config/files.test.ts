@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { watch } from "node:fs";
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Config, startConfig } from "../../../../discovery/config/config.ts";
@@ -150,5 +151,63 @@ describe("configuration files that are replaced", () => {
       await rm(join(directory, "deep"), { recursive: true });
       await hears("deep/deeper/mesh.yaml", undefined);
     }
+  });
+
+  it("are seen in a folder that was removed and made again at once, with the same inode where the file system does so", async () => {
+    await mkdir(join(directory, "deep"));
+    await replace("deep/mesh.yaml", yaml("first"));
+    files = await watchConfigFiles({ directory, clock, settleMs: 0, ...noLookByTime });
+    for (const time of ["second", "third", "fourth"]) {
+      await rm(join(directory, "deep"), { recursive: true });
+      await mkdir(join(directory, "deep"));
+      await replace("deep/mesh.yaml", yaml(`${time}-folder`));
+      await hears("deep/mesh.yaml", `${time}-folder`);
+      await replace("deep/mesh.yaml", yaml(`${time}-change`));
+      await hears("deep/mesh.yaml", `${time}-change`);
+    }
+  });
+
+  it("are seen behind links to files, and when the link to the directory is replaced", async () => {
+    const link = async (target: string, name: string): Promise<void> => {
+      await symlink(target, join(folder, "new-link"));
+      await rename(join(folder, "new-link"), join(folder, name));
+    };
+    await mkdir(join(folder, "elsewhere"));
+    await writeFile(join(folder, "elsewhere/mesh.yaml"), yaml("first"));
+    await link("../elsewhere/mesh.yaml", "config/mesh.yaml");
+    await symlink("../nowhere/mesh.yaml", join(directory, "broken.yaml"));
+    await link("config", "current");
+    files = await watchConfigFiles({ directory: join(folder, "current"), clock, settleMs: 0, ...noLookByTime });
+    await writeFile(join(folder, "elsewhere/mesh.yaml"), yaml("written-in-place"));
+    await hears("mesh.yaml", "written-in-place");
+    for (const name of ["moved-over", "moved-over-again"]) {
+      await replace("../elsewhere/mesh.yaml", yaml(name));
+      await hears("mesh.yaml", name);
+    }
+    await mkdir(join(folder, "next"));
+    await writeFile(join(folder, "next/mesh.yaml"), yaml("next"));
+    await link("next", "current");
+    await hears("mesh.yaml", "next");
+    await replace("../next/mesh.yaml", yaml("next-change"));
+    await hears("mesh.yaml", "next-change");
+  });
+
+  it("are read within about a second, also where something is written all the time", async () => {
+    await replace("mesh.yaml", yaml("first"));
+    files = await watchConfigFiles({ directory, clock, settleMs: 0, ...noLookByTime });
+    await replace("mesh.yaml", yaml("second"));
+    const watcher = watch(directory);
+    try {
+      for (let count = 0; count < 12; count += 1) {
+        // Who else watches the folder hears of it in the same turn.
+        const heard = new Promise((resolve) => watcher.once("change", resolve));
+        await writeFile(join(directory, "noise"), String(count));
+        await heard;
+        clock.advance(100);
+      }
+    } finally {
+      watcher.close();
+    }
+    await waitUntil(() => said("mesh.yaml") === "second", { what: "the second content", timeoutMs: 10_000 });
   });
 });
