@@ -28,7 +28,11 @@ export interface Admission {
 export interface Place {
   /** The handshake is over and no certificate was shown that verifies: where too many are like that, the oldest is cut that is not being answered. */
   setAnonymous(): void;
-  /** The connection's request is being answered until the returned function is called: where that takes long, it is not the caller's fault. */
+  /**
+   * A request of the connection is being answered until the returned function is called. Where that takes long, it is
+   * not the caller's fault; but a connection is spared for its first request alone, so that nobody who asks again and
+   * again keeps newcomers out.
+   */
   answer(): () => void;
   /** The connection's caller may call (it keeps its place), or may not. */
   judge(isKnown: boolean): void;
@@ -41,7 +45,7 @@ export function admitConnections(server: Server, limits: AdmissionLimits): Admis
   const all = new Map<string, Socket>();
   const strangers = new Map<string, Socket>();
   const anonymous = new Map<string, Socket>();
-  const answered = new Map<Socket, number>();
+  const answered = new Set<Socket>();
   const forget = (key: string, socket: Socket): void => {
     // The same two ends may have met again meanwhile.
     for (const places of [all, strangers, anonymous]) if (places.get(key) === socket) places.delete(key);
@@ -70,18 +74,17 @@ export function admitConnections(server: Server, limits: AdmissionLimits): Admis
       const key = keyOf(connection);
       const socket = all.get(key);
       if (socket === undefined) return undefined;
+      let hasAsked = false;
       return {
         setAnonymous() {
           anonymous.set(key, socket);
           if (anonymous.size > maxAnonymousConnections) cutOldest(anonymous, (one) => answered.has(one));
         },
         answer() {
-          answered.set(socket, (answered.get(socket) ?? 0) + 1);
-          return () => {
-            const others = (answered.get(socket) ?? 0) - 1;
-            if (others > 0) answered.set(socket, others);
-            else answered.delete(socket);
-          };
+          if (hasAsked) return () => {};
+          hasAsked = true;
+          answered.add(socket);
+          return () => answered.delete(socket);
         },
         judge(isKnown) {
           // A late verdict is not about the connection that has these ends by now.

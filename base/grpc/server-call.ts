@@ -141,14 +141,17 @@ function startCall(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, star
       if ((await inbox.next()) !== undefined) throw new GrpcError("INVALID_ARGUMENT", "the request has more than one message");
       clearTimeout(patience);
       const onAnswered = onRequest();
+      let written: Promise<void>;
       try {
         const response = await handler.handle(request, call);
         if (isOver) return;
         sendHeaders(stream);
-        await writer.write(response);
+        written = writer.write(response);
       } finally {
-        onAnswered?.();
+        // The answer leaves with this turn. Whoever does not take it waits for nothing of ours.
+        if (onAnswered !== undefined) setImmediate(onAnswered);
       }
+      await written;
     }
     await writer.idle();
     endWith({ code: "OK", message: "" });

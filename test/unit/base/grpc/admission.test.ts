@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
+import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type Settings } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import type { SecureContextOptions } from "node:tls";
 import type { Peer } from "../../../../base/grpc/call.ts";
@@ -68,8 +68,8 @@ describe("the places of a server that lets strangers in", () => {
       }),
     );
   /** A stranger's connection, with no client of ours that would close or repeat anything. */
-  const stranger = async (identity: SecureContextOptions = {}): Promise<ClientHttp2Session> => {
-    const session = connectHttp2(`https://127.0.0.1:${port()}`, { ...identity, ca: authority.root, checkServerIdentity: () => undefined });
+  const stranger = async (identity: SecureContextOptions = {}, settings: Settings = {}): Promise<ClientHttp2Session> => {
+    const session = connectHttp2(`https://127.0.0.1:${port()}`, { ...identity, settings, ca: authority.root, checkServerIdentity: () => undefined });
     group.defer(() => session.destroy());
     session.on("error", () => undefined);
     // The server has taken it in when its settings are there.
@@ -123,6 +123,29 @@ describe("the places of a server that lets strangers in", () => {
     const [fourth, fifth] = [await stranger(), await stranger()];
     await waitUntil(() => server.usage().connections === 2, { what: "the end of those that were answered" });
     assert.deepEqual([fourth.closed, fifth.closed], [false, false]);
+  });
+
+  it("lets newcomers in beside those that do not take their answers, or ask again and again", async () => {
+    await serve({ maxAnonymousConnections: 2, anonymousLifeMs: 3_600_000 });
+    const ask = (session: ClientHttp2Session, path: string): ClientHttp2Stream => {
+      const request = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc" });
+      request.on("error", () => undefined);
+      request.end(Buffer.from([0, 0, 0, 0, 1, 120]));
+      return request;
+    };
+    const joins = async (): Promise<boolean> => (await client().unary("/t.T/Open", text("joins")).catch(() => "")).toString() === "joins";
+    for (let count = 0; count < 2; count += 1) {
+      const deaf = await stranger({}, { initialWindowSize: 0 });
+      await new Promise((resolve) => ask(deaf, "/t.T/Open").once("response", resolve));
+    }
+    await waitUntil(joins, { what: "a place beside those that take nothing" });
+    for (let count = 0; count < 2; count += 1) {
+      const busy = await stranger();
+      await new Promise((resolve) => ask(busy, "/t.T/Open").once("end", resolve).resume());
+      ask(busy, "/t.T/Slow");
+      await waitUntil(() => answers.length === count + 1, { what: "its next request" });
+    }
+    await waitUntil(joins, { what: "a place beside those that ask on" });
   });
 
   it("counts a certificate that does not verify as none", async () => {
