@@ -25,22 +25,21 @@ export function giveHandshakesTurns(server: Server, { patienceMs, nowMs = () => 
   const [start] = starters;
   // What Node's own TLS server does with a connection; a release that does it elsewhere must not go unnoticed.
   if (start === undefined || starters.length > 1) throw new Error(`a TLS server of this Node has ${starters.length} listeners of its own for connections, not one`);
-  let waiting: { readonly socket: Socket; readonly sinceMs: number }[] = [];
+  /** The oldest first. */
+  const waiting: { readonly socket: Socket; readonly sinceMs: number }[] = [];
   let lastTurnMs = 0;
 
   const run = (): void => {
     const now = nowMs();
     let left = Math.max(FEWEST_PER_TURN, Math.floor((now - lastTurnMs) / TURN_MS_PER_HANDSHAKE));
     lastTurnMs = now;
-    for (; left > 0 && waiting.length > 0; ) {
+    // At once, and not when its turn would be: while more come than there is time for, that is never.
+    const firstPatient = waiting.findIndex(({ sinceMs }) => now - sinceMs < patienceMs);
+    for (const { socket } of waiting.splice(0, firstPatient < 0 ? waiting.length : firstPatient)) socket.destroy();
+    while (left > 0) {
       const next = waiting.pop();
-      if (next === undefined || next.socket.destroyed) continue;
-      if (now - next.sinceMs >= patienceMs) {
-        // All that wait before it are older.
-        for (const { socket } of [next, ...waiting]) socket.destroy();
-        waiting = [];
-        return;
-      }
+      if (next === undefined) return;
+      if (next.socket.destroyed) continue;
       left -= 1;
       start.call(server, next.socket);
     }

@@ -9,7 +9,7 @@ import {
   type ServerHttp2Stream,
   type ServerOptions,
 } from "node:http2";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { CodedError, messageOf } from "../coded-error.ts";
 import type { Logger } from "../logger.ts";
@@ -102,7 +102,7 @@ export interface BoundGrpcServer {
   usage(): ServerUsage;
   /**
    * Stops listening and sends GOAWAY. Streams end with UNAVAILABLE at once,
-   * unary calls have `graceMs` (2,000 unless told); then connections are cut.
+   * unary calls have `graceMs` (2,000 unless told); then connections are cut, also where the handshake is not over.
    */
   close(graceMs?: number): Promise<void>;
 }
@@ -114,6 +114,7 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
   const handlers = new Map(Object.entries(options.handlers));
   const calls = new Set<RunningCall>();
   const sessions = new Set<ServerHttp2Session>();
+  const sockets = new Set<Socket>();
   let isClosing = false;
 
   const server = tls === undefined ? createServer(http2Options(limits)) : createSecureServer(secureOptions(tls, limits));
@@ -127,6 +128,10 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
   const admission = tls?.clientCertificate === "optional" ? admitConnections(server, { ...limits, onFull }) : undefined;
   // Where everybody is known, or nobody, there is no better choice than to refuse the newcomer.
   if (admission === undefined) server.maxConnections = limits.maxConnections;
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
   server.on("session", (session: ServerHttp2Session) => {
     const place = admission?.placeOf(session.socket);
     if (isClosing || (admission !== undefined && place === undefined)) {
@@ -180,7 +185,7 @@ export async function serveGrpc(options: GrpcServerOptions): Promise<BoundGrpcSe
     }),
     close(graceMs = 2000) {
       isClosing = true;
-      closing ??= shutDown(server, { sessions, calls, graceMs });
+      closing ??= shutDown(server, { sessions, sockets, calls, graceMs });
       return closing;
     },
   };
@@ -302,7 +307,7 @@ function addressOf(server: Http2Server | Http2SecureServer, listen: GrpcListen):
 
 async function shutDown(
   server: Http2Server | Http2SecureServer,
-  state: { readonly sessions: Set<ServerHttp2Session>; readonly calls: Set<RunningCall>; readonly graceMs: number },
+  state: { readonly sessions: ReadonlySet<ServerHttp2Session>; readonly sockets: ReadonlySet<Socket>; readonly calls: Set<RunningCall>; readonly graceMs: number },
 ): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     server.close(() => resolve());
@@ -313,6 +318,8 @@ async function shutDown(
   for (const session of state.sessions) session.close();
   const force = setTimeout(() => {
     for (const session of state.sessions) session.destroy();
+    // A stranger who does not finish its handshake would keep us for as long as that may take.
+    for (const socket of state.sockets) socket.destroy();
   }, state.graceMs);
   await closed;
   clearTimeout(force);

@@ -59,4 +59,20 @@ describe("the turns of handshakes", () => {
     come(1);
     assert.equal(await begunInTurn(), 1);
   });
+
+  it("let everybody go in time who has given up, also while more come than there is time for", async () => {
+    const [turns, eachMs] = [600, 20];
+    const sockets: Socket[] = [];
+    for (let count = 0; count < turns; count += 1) {
+      sockets.push(...come(10));
+      now += eachMs;
+      await turn();
+    }
+    const isBegun = new Set(begun);
+    const old = 10 * (turns - PATIENCE_MS / eachMs);
+    const givenUp = sockets.slice(0, old).filter((socket) => !isBegun.has(socket));
+    assert.ok(givenUp.length > 100);
+    assert.deepEqual(givenUp.filter((socket) => !socket.destroyed).length, 0);
+    assert.ok(sockets.slice(old + 10).every((socket) => !socket.destroyed), "and nobody before");
+  });
 });

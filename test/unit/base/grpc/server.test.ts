@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { connect as connectHttp2 } from "node:http2";
-import { createServer } from "node:net";
+import { connect as connectSocket, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -144,6 +144,18 @@ describe("gRPC over HTTP/2", () => {
     const slow = grpc.unary("/t.T/Slow", text("done"));
     await sleep(50);
     await Promise.all([server.close(5000), slow.then((answer) => assert.equal(answer.toString(), "done"))]);
+  });
+
+  it("closes in time also where somebody does not finish its handshake", async () => {
+    const authority = createTestAuthority();
+    const tls = { ...authority.mint("spiffe://t/server"), clientRoots: [authority.root], clientCertificate: "optional" as const };
+    const server = await serve({ tls, limits: { tlsHandshakeTimeoutMs: 3_600_000 } });
+    assert.ok("port" in server.address);
+    const silent = connectSocket(server.address.port, "127.0.0.1").on("error", () => undefined);
+    group.defer(() => void silent.destroy());
+    await waitUntil(() => server.usage().connections === 1, { what: "its connection" });
+    const ended = new Promise((resolve) => silent.once("close", resolve).resume());
+    await Promise.all([server.close(100), ended]);
   });
 
   it("takes over a socket file that a killed process left, never one that is served", async () => {
