@@ -74,7 +74,7 @@ export const controlPlaneSchema = z.strictObject({
     .prefault({}),
   liveness: z.strictObject({
     graceMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.graceMs).describe("How long a host may be silent before it gets no new traffic."),
-    returnMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.returnMs).describe("How long known hosts may take to return after a start of the control plane, or when most were lost at once; longer while others are still returning."),
+    returnMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.returnMs).describe("How long known hosts may take to return after a start of the control plane, or when most were lost at once; longer while others are still returning, ten times as long at most."),
     forgetMs: z.number().int().min(0).default(LIVENESS_DEFAULTS.forgetMs).describe("How long a lost host stays listed."),
   }).prefault({}),
   debug: z.strictObject({

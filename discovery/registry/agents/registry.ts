@@ -32,13 +32,16 @@ export interface AgentsOptions {
 export interface Liveness {
   /** How long a host may be lost before it gets no new traffic. */
   readonly graceMs: number;
-  /** How long the control plane waits for hosts that it knows from before its own start, or lost by its own fault; and longer while, within each grace, one of them comes. */
+  /** How long the control plane waits for hosts that it knows from before its own start, or lost by its own fault; and longer while, within each grace, one of them comes: ten times as long at most. */
   readonly returnMs: number;
   /** How long a host that is gone stays listed. */
   readonly forgetMs: number;
 }
 
 export const LIVENESS_DEFAULTS: Liveness = { graceMs: 5_000, returnMs: 60_000, forgetMs: 3_600_000 };
+
+/** Somebody who comes and goes all the time must not excuse for ever those that are dead: this many times the longer one of both times is enough. */
+const MOST_PATIENCE = 10;
 
 /** The registry of enrolled hosts, and their inventory. */
 export interface AgentsRegistry extends Registry {
@@ -65,6 +68,8 @@ interface Host {
   state: HostState;
   since: number;
   streams: number;
+  /** Since when nothing was heard of it, by the time that counts (`attended`); undefined where it is connected, or is not judged yet. */
+  silentSinceMs: number | undefined;
   cancelTimer: () => void;
 }
 
@@ -89,8 +94,11 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   const listening = createListeningClock(clock);
   /** Hosts that have a stream. */
   let present = 0;
-  /** Most hosts were lost together, and none is there: nobody can be judged, and nobody is there to be told. */
-  let isCutOff = false;
+  const longestMs = MOST_PATIENCE * Math.max(liveness.graceMs, liveness.returnMs);
+  /** Since when most hosts are lost together, and none is there: nobody can be judged, and nobody is there to be told. */
+  let cutOffSinceMs: number | undefined;
+  /** All such times before. */
+  let cutOffMs = 0;
   /** When a host came back last that was lost with most others, or known from before our start. */
   let returnedAtMs = Number.NEGATIVE_INFINITY;
   let isLoaded = false;
@@ -99,21 +107,26 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   let unsubscribe: (() => void) | undefined;
 
   function hostOf(hostId: string): Host {
-    const host = known.get(hostId) ?? { report: undefined, state: "suspect", since: clock.now(), streams: 0, cancelTimer: () => {} };
+    const host = known.get(hostId) ?? { report: undefined, state: "suspect", since: clock.now(), streams: 0, silentSinceMs: undefined, cancelTimer: () => {} };
     known.set(hostId, host);
     return host;
+  }
+
+  /** The time in which we listened and were not cut off. */
+  function attended(): number {
+    return (cutOffSinceMs ?? listening.elapsed()) - cutOffMs;
   }
 
   /** A host's last stream ended. */
   function lose(hostId: string, host: Host): void {
     const ours = losses.note(hostId, listening.elapsed(), present);
-    isCutOff = ours.length > 0 && present === 0;
+    if (ours.length > 0 && present === 0) cutOffSinceMs = listening.elapsed();
     enter(hostId, host, ours.length > 0 ? "unknown" : "suspect");
     for (const id of ours) {
       const lost = known.get(id);
       if (lost?.state === "suspect") enter(id, lost, "unknown");
     }
-    if (isCutOff) scheduleUnknown();
+    if (cutOffSinceMs !== undefined) scheduleUnknown();
   }
 
   function scheduleUnknown(): void {
@@ -144,19 +157,27 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
   function schedule(hostId: string, host: Host): void {
     host.cancelTimer();
     host.cancelTimer = () => {};
+    if (host.state === "connected") host.silentSinceMs = undefined;
     // Before it serves, the control plane itself is the one that is away.
-    if (!isReady || isClosed || host.state === "connected" || (isCutOff && host.state === "unknown")) return;
+    if (!isReady || isClosed || host.state === "connected" || (cutOffSinceMs !== undefined && host.state === "unknown")) return;
     if (host.state === "gone") {
       host.cancelTimer = clock.after(Math.max(0, host.since + liveness.forgetMs - clock.now()), () => remove(hostId));
       return;
     }
+    host.silentSinceMs ??= attended();
     const delayMs = host.state === "unknown" ? liveness.returnMs : liveness.graceMs;
-    host.cancelTimer = listening.after(delayMs, () => judge(hostId, host));
+    host.cancelTimer = listening.after(Math.min(delayMs, patienceLeft(host)), () => judge(hostId, host));
+  }
+
+  /** How long a silent host may be waited for at most. */
+  function patienceLeft(host: Host): number {
+    const now = attended();
+    return Math.max(0, (host.silentSinceMs ?? now) + longestMs - now);
   }
 
   /** A host was silent for as long as it may be. While others are still coming back it may be waiting behind them. */
   function judge(hostId: string, host: Host): void {
-    const leftMs = returnedAtMs + liveness.graceMs - listening.elapsed();
+    const leftMs = Math.min(returnedAtMs + liveness.graceMs - listening.elapsed(), patienceLeft(host));
     if (leftMs > 0) host.cancelTimer = listening.after(leftMs, () => judge(hostId, host));
     else enter(hostId, host, "gone");
   }
@@ -235,6 +256,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
           state: goneSince === undefined ? "unknown" : "gone",
           since: goneSince ?? clock.now(),
           streams: 0,
+          silentSinceMs: undefined,
           cancelTimer: () => {},
         });
       }
@@ -265,9 +287,10 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
       host.streams += 1;
       if (host.streams === 1) present += 1;
       enter(hostId, host, "connected");
-      if (isCutOff) {
+      if (cutOffSinceMs !== undefined) {
         // The network is back: from here on the others have their time to return.
-        isCutOff = false;
+        cutOffMs += listening.elapsed() - cutOffSinceMs;
+        cutOffSinceMs = undefined;
         scheduleUnknown();
       }
       let isOpen = true;
@@ -288,6 +311,7 @@ export function createAgentsRegistry(options: AgentsOptions): AgentsRegistry {
       const isNews = !isDeepStrictEqual(host.report, report);
       host.report = report;
       // Heard of, though without a stream: its silence begins anew, with as much time to come back as it had.
+      host.silentSinceMs = undefined;
       enter(hostId, host, host.streams > 0 ? "connected" : host.state === "unknown" ? "unknown" : "suspect");
       // A heartbeat that says nothing new costs no write.
       if (isNews) save(hostId, host);

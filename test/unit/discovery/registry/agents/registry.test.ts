@@ -10,6 +10,8 @@ import { createManualClock } from "../../../../support/manual-clock.ts";
 import type { ManualClock } from "../../../../support/manual-clock.ts";
 
 const { graceMs, returnMs, forgetMs } = LIVENESS_DEFAULTS;
+/** However others come and go. */
+const longestMs = 10 * returnMs;
 
 describe("agents registry", () => {
   let clock: ManualClock;
@@ -260,6 +262,42 @@ describe("agents registry", () => {
       assert.deepEqual(["h1", "h7"].map(healthOf), ["healthy", "healthy"], "they may be waiting behind the one that came just now");
       clock.advance(1);
       assert.deepEqual(["h1", "h7"].map(stateOf), ["gone", "gone"]);
+    });
+
+    it("judges those that stay away in the end, however often another one is lost and comes back", () => {
+      open(7);
+      for (const hostId of ["h1", "h2", "h3", "h4"]) lose.get(hostId)?.();
+      assert.deepEqual(["h1", "h4", "h5"].map(stateOf), ["unknown", "unknown", "connected"]);
+      let leave = lose.get("h5");
+      const flap = (awayMs: number, hereMs: number): void => {
+        leave?.();
+        clock.advance(awayMs);
+        leave = agents.connected("h5");
+        clock.advance(hereMs);
+      };
+      const turns = (longestMs * 3) / graceMs;
+      for (let turn = 0; turn < turns; turn += 1) flap(graceMs / 6, graceMs / 6);
+      assert.deepEqual(["h1", "h4"].map(healthOf), ["healthy", "healthy"], "not yet");
+      flap(1, 1);
+      assert.deepEqual(["h1", "h4", "h5"].map(healthOf), ["unhealthy", "unhealthy", "healthy"]);
+    });
+
+    it("judges those that stay away in the end, too, where the only other one comes and goes", () => {
+      open(3);
+      for (const hostId of ["h1", "h2"]) lose.get(hostId)?.();
+      let leave = lose.get("h3");
+      const flaps = (count: number): void => {
+        for (let turn = 0; turn < count; turn += 1) {
+          leave?.();
+          clock.advance(2 * returnMs);
+          leave = agents.connected("h3");
+          clock.advance(returnMs / 2);
+        }
+      };
+      flaps((2 * longestMs) / returnMs - 1);
+      assert.deepEqual(["h1", "h2"].map(healthOf), ["healthy", "healthy"], "a time in which nobody was there is none");
+      flaps(2);
+      assert.deepEqual(["h1", "h2", "h3"].map(healthOf), ["unhealthy", "unhealthy", "healthy"]);
     });
 
     it("judges nobody while nobody is there, and lets all return when the first one does", () => {
