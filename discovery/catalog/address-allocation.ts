@@ -48,12 +48,13 @@ export function createAddressAllocation({ vips, clock, isClaimed, stillWanting, 
   const work = async ({ wanting, released }: Batch): Promise<void> => {
     const all = [...wanting];
     await vips.allocate(all);
-    for (const key of released) if (!isClaimed(key)) await vips.release(key);
     for (let at = 0; at < all.length; at += PUBLISH_BATCH) {
       // Thousands take turns with everything else.
       if (at > 0) await new Promise((resolve) => setImmediate(resolve));
       show(all.slice(at, at + PUBLISH_BATCH));
     }
+    // Nobody waits for that.
+    for (const key of released) if (!isClaimed(key)) await vips.release(key);
     if (unsettled.size === 0) failures = 0;
   };
   /** What is about to be released may rest in a moment, also where it is wanted again. */
@@ -72,9 +73,8 @@ export function createAddressAllocation({ vips, clock, isClaimed, stillWanting, 
       for (const onEnd of batch.onEnds) onEnd();
     }
   };
-  const request = (wanting: readonly ServiceKey[], left: Iterable<ServiceKey>, onEnd?: () => void): void => {
+  const enqueue = (lacking: readonly ServiceKey[], left: Iterable<ServiceKey>, onEnd?: () => void): void => {
     const released = [...left].filter((key) => !isClaimed(key));
-    const lacking = wanting.filter((key) => !isHeld(key));
     if (lacking.length === 0 && released.length === 0) {
       onEnd?.();
       return;
@@ -86,11 +86,13 @@ export function createAddressAllocation({ vips, clock, isClaimed, stillWanting, 
     if (next === undefined) last = last.then(() => begin(batch));
     next = batch;
   };
+  const request: AddressAllocation["request"] = (wanting, left, onEnd) => enqueue(wanting.filter((key) => !isHeld(key)), left, onEnd);
   const retry = (): void => {
     cancelRetry = undefined;
     const again = new Set(unsettled);
     unsettled.clear();
-    request(stillWanting(again), again);
+    // Also those that got theirs before the failure: nobody has shown them.
+    enqueue(stillWanting(again), again);
   };
 
   return {

@@ -3,7 +3,7 @@ import { type AddressAllocation, createAddressAllocation } from "../../../../dis
 import { VipAllocator } from "../../../../discovery/catalog/vip.ts";
 import { createMemoryStore } from "../../../../store/memory.ts";
 import type { KeyValueStore } from "../../../../store/key-value.ts";
-import { createManualClock } from "../../../support/manual-clock.ts";
+import { createManualClock, type ManualClock } from "../../../support/manual-clock.ts";
 import { waitUntil } from "../../../support/wait-until.ts";
 
 describe("addresses on their way from the store", () => {
@@ -15,9 +15,18 @@ describe("addresses on their way from the store", () => {
   let claimed: Set<string>;
   let shown: string[][];
   let allocation: AddressAllocation;
+  let clock: ManualClock;
+  let failures: number;
+  let failuresExpected: number;
+  /** Of a write, by its text. */
+  let isRefused: (written: string) => boolean;
 
   beforeEach(async () => {
     writes = 0;
+    failures = 0;
+    failuresExpected = 0;
+    isRefused = () => false;
+    clock = createManualClock();
     const memory = createMemoryStore();
     gate = Promise.resolve();
     store = {
@@ -25,6 +34,7 @@ describe("addresses on their way from the store", () => {
       async txn(...given) {
         writes += 1;
         await gate;
+        if (isRefused(JSON.stringify(given))) throw new Error("disk full");
         return memory.txn(...given);
       },
     };
@@ -33,14 +43,23 @@ describe("addresses on their way from the store", () => {
     shown = [];
     allocation = createAddressAllocation({
       vips,
-      clock: createManualClock(),
+      clock,
       isClaimed: (key) => claimed.has(key),
       stillWanting: (keys) => [...keys],
       show: (keys) => shown.push([...keys]),
-      onFailure: (failure) => assert.fail(String(failure)),
+      onFailure: () => (failures += 1),
     });
   });
-  afterEach(() => allocation.close());
+  afterEach(async () => {
+    await allocation.close();
+    assert.equal(failures, failuresExpected);
+  });
+  /** Lets what failed be tried once more. */
+  const retry = async (): Promise<void> => {
+    await allocation.settled();
+    clock.advance(60_000);
+    await allocation.settled();
+  };
 
   const come = (...keys: string[]): void => {
     for (const key of keys) claimed.add(key);
@@ -92,5 +111,31 @@ describe("addresses on their way from the store", () => {
     go("a/a");
     await allocation.settled();
     assert.deepEqual([vips.held("a/a").length, vips.held("a/b").length], [0, 2]);
+  });
+
+  it("are shown, too, where the store took them and not those of others that were asked for with them", async () => {
+    const keys = Array.from({ length: 200 }, (_, at) => `a/s${at}`);
+    isRefused = (written) => written.includes("a/s150\\");
+    come(...keys);
+    await allocation.settled();
+    assert.ok(vips.held("a/s0").length > 0 && vips.held("a/s150").length === 0, "some have theirs");
+    isRefused = () => false;
+    await retry();
+    assert.deepEqual(shown.flat().sort(), [...keys].sort());
+    failuresExpected = 1;
+  });
+
+  it("are shown where those of services that are gone cannot be released", async () => {
+    come("a/a");
+    await allocation.settled();
+    isRefused = (written) => written.includes("releasedAt");
+    go("a/a");
+    come("a/b");
+    await allocation.settled();
+    assert.deepEqual(shown, [["a/a"], ["a/b"]]);
+    isRefused = () => false;
+    await retry();
+    assert.deepEqual(vips.held("a/a"), []);
+    failuresExpected = 1;
   });
 });
