@@ -19,21 +19,23 @@ export interface TieSources {
  * and a selector that sees a registry which none saw before.
  */
 export function createTies({ sameness, meshDomain, isVirtual, isOpened }: TieSources): (registry: string, service: RegistryService) => readonly string[] | undefined {
-  const endings = [`.svc.${meshDomain}`, ".svc"];
-  /** Names that mean the same for short are one. */
-  const short = (name: string): string => {
-    const ending = endings.find((one) => name.endsWith(one));
-    return ending === undefined ? name : name.slice(0, -ending.length);
-  };
+  const ending = `.svc.${meshDomain}`;
+  /** Names that mean the same for short are one; also of a namespace that is called `svc`. */
+  const short = (name: string): string => (name.endsWith(ending) ? name.slice(0, -ending.length) : name).replace(/(\.svc)+$/, "");
   return (registry, service) => {
     const { namespace, name, hostname, aliases, addresses, backends } = service;
     if (hostname.includes("*") || aliases.some((alias) => alias.includes("*")) || addresses.some(isVirtual)) return undefined;
     const place = sameness.placeOf(registry, service);
     // A key reads like the short name of its service.
-    const ties = [`${name}.${namespace}`, short(hostname), ...aliases.map(short), ...addresses];
-    if (place !== undefined) ties.push(`${place.name}.${place.namespace}`, place.name);
+    const ties = [short(`${name}.${namespace}`), short(hostname), ...aliases.map(short), ...addresses];
+    if (place !== undefined) {
+      ties.push(short(`${place.name}.${place.namespace}`));
+      // Somebody's host, which is the joined service's own name. Others are called alike in each namespace.
+      if (place.name.includes(".")) ties.push(short(place.name));
+    }
     if (backends.kind === "explicit") {
-      if (isOpened(registry)) ties.push(`instances ${registry} ${namespace}`);
+      // A name of a service of another namespace has its instances, which are of that one.
+      if (isOpened(registry)) for (const seen of new Set(backends.workloads.map((workload) => workload.namespace))) ties.push(`instances ${registry} ${seen}`);
     } else {
       for (const seen of backends.registries ?? []) {
         if (!isOpened(seen)) return undefined;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createSameness } from "../../../../discovery/catalog/sameness.ts";
 import { createTies } from "../../../../discovery/catalog/ties.ts";
 import type { RegistryService } from "../../../../discovery/registry/registry.ts";
-import { foreignService } from "../../../support/plain-registry.ts";
+import { foreignService, plainWorkload } from "../../../support/plain-registry.ts";
 
 describe("what a service has a say in", () => {
   const rule = { of: [{ registry: "files", namespace: "default", name: "*" }, { registry: "consul", namespace: "consul", name: "*" }], allowPlaintext: false };
@@ -23,13 +23,22 @@ describe("what a service has a say in", () => {
     assert.deepEqual(ties("east", { hostname: "web.example.com", aliases: ["x.shop.svc.mesh.internal"] }), ["web.example.com", "web.shop", "x.shop"]);
   });
 
-  it("is the service, too, that a rule makes it part of", () => {
-    assert.deepEqual(ties("consul", {}, "consul"), ["web", "web.consul", "web.default"]);
+  it("is a name of whose namespace the mesh's own ending is made", () => {
+    const has = (left: readonly string[] = [], right: readonly string[] = []): boolean => left.some((one) => right.includes(one));
+    const canonical = ties("east", { hostname: "web.svc.svc.mesh.internal" }, "svc");
+    for (const hostname of ["web.svc", "web.svc.svc", "web.svc.svc.mesh.internal"]) assert.ok(has(canonical, ties("files", { hostname }, "other")), hostname);
+  });
+
+  it("is the service, too, that a rule makes it part of, and of a host its name", () => {
+    assert.deepEqual(ties("consul", {}, "consul"), ["web.consul", "web.default"]);
+    assert.deepEqual(ties("consul", { name: "a.example.com", hostname: "b.example.com" }, "consul"), ["a.example.com", "a.example.com.consul", "a.example.com.default", "b.example.com"]);
   });
 
   it("is the instances of a namespace that a selector may see", () => {
     assert.deepEqual(ties("open"), ["instances open shop", "web.shop"]);
     assert.deepEqual(ties("files", selector("open")), ["instances open shop", "web.shop"]);
+    const elsewhere: Partial<RegistryService> = { backends: { kind: "explicit", workloads: [plainWorkload("10.0.0.1", { namespace: "other" }), plainWorkload("10.0.0.2", { namespace: "other" })] } };
+    assert.deepEqual(ties("open", elsewhere), ["instances open other", "web.shop"]);
     assert.deepEqual(ties("files", selector()), ["web.shop"]);
   });
 
