@@ -11,6 +11,7 @@ import type { Publisher } from "../../discovery/registry/consul/publish/publishe
 import type { HostRecord } from "../../discovery/registry/agents/host-record.ts";
 import { TYPE_URLS } from "../../xds/type-urls.ts";
 import { toEnvoyJson } from "../../proto/json.ts";
+import { followFirstContent } from "./first-content.ts";
 import { findHost } from "./host-lookup.ts";
 import type { ApiParts } from "./parts.ts";
 import { viewProxies } from "./proxy-view.ts";
@@ -28,6 +29,7 @@ const TYPE_OF_WORD: Readonly<Record<ResourceWord, string>> = {
 /** Answers the API from the running parts; every answer is as they are at that moment. */
 export function createApi(parts: ApiParts): ControlPlaneApi {
   const { written, store, authority, grants, catalog, registries, publishers, hosts, push } = parts;
+  const missingContent = followFirstContent(registries, catalog);
   const hostMeant = async (word: string): Promise<string | undefined> => {
     const enrolled = await authority.hosts();
     // What it called itself when it joined, until it reports: else a neighbour could take the name of a host that is silent.
@@ -55,7 +57,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
       const resource = written.resources.get(`${kindNamed(kind)?.kind ?? kind}/${namespace}/${name}`);
       return resource === undefined ? undefined : toYaml(resource);
     },
-    registries: () => registries.map((registry) => ({ ...viewRegistry(registry), ...viewPublication(publishers.get(registry.name)) })),
+    registries: () => registries.map((registry) => ({ ...viewRegistry(registry, catalog), ...viewPublication(publishers.get(registry.name)) })),
     proxies: () => viewProxies(parts),
     async proxyResources(word, what) {
       const hostId = await hostMeant(word);
@@ -86,7 +88,7 @@ export function createApi(parts: ApiParts): ControlPlaneApi {
     },
     journal: (last) => authority.journal(last),
     openTasks: () => [
-      ...registries.filter((registry) => !registry.status().synced).map(({ name }) => `registry ${name} has not synced`),
+      ...missingContent(),
       ...grants.openTasks(),
     ],
   };

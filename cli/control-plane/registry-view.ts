@@ -1,9 +1,12 @@
 import type { RegistryView } from "../../discovery/http/api.ts";
+import type { Catalog } from "../../discovery/catalog/catalog.ts";
+import { waitingByRegistry } from "../../discovery/catalog/intake.ts";
 import type { Registry } from "../../discovery/registry/registry.ts";
 
-/** A registry's state as people see it. */
-export function viewRegistry(registry: Registry): RegistryView {
+/** A registry's state as people see it, and how much of it the catalog does not show yet. */
+export function viewRegistry(registry: Registry, catalog: Pick<Catalog, "waiting">): RegistryView {
   const { name, kind, synced, services, workloads, ageMs, lastError, notes } = registry.status();
+  const waiting = waitingByRegistry(catalog.waiting()).get(name) ?? 0;
   return {
     name,
     kind,
@@ -14,6 +17,6 @@ export function viewRegistry(registry: Registry): RegistryView {
     error: lastError?.message ?? "",
     hint: lastError?.hint ?? "",
     failingSince: lastError === undefined ? "" : new Date(lastError.since).toISOString(),
-    notes,
+    notes: waiting === 0 ? notes : [...notes, `what it tells of ${waiting} services is on its way into the catalog`],
   };
 }

@@ -21,7 +21,7 @@ export function viewDescription(parts: Parts, word: string): ServiceDescriptionV
   const named = new Set([...description.members.map(({ source }) => source.registry), ...description.endpoints.map(({ source }) => source.registry)]);
   return {
     ...description,
-    registries: registries.filter(({ name }) => named.has(name)).map(viewRegistry),
+    registries: registries.filter(({ name }) => named.has(name)).map((registry) => viewRegistry(registry, catalog)),
     configuration: locateCauses(written, push.causesOfService(key)),
   };
 }

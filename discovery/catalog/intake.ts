@@ -44,6 +44,13 @@ export interface Intake {
   close(): void;
 }
 
+/** How many services of each registry wait, by its name; none of those that wait for nothing. */
+export function waitingByRegistry(waiting: ReadonlyMap<string, Arrival>): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const { registry } of waiting.values()) counts.set(registry, (counts.get(registry) ?? 0) + 1);
+  return counts;
+}
+
 export interface IntakeOptions {
   readonly clock: Clock;
   /** Names of all that a service has a say in: two that have one in common are tied. Undefined for one that may have it in anybody's: it is tied to all. */

@@ -8,7 +8,7 @@ import { type MetricFamily, registerFamily, type Sample } from "./metric-family.
 import { observeRegistries, REGISTRY_FAMILIES } from "./registry-metrics.ts";
 
 interface Observed {
-  readonly catalog: Pick<Catalog, "services" | "workloads" | "endpoints" | "findings">;
+  readonly catalog: Pick<Catalog, "services" | "workloads" | "endpoints" | "findings" | "waiting">;
   readonly hosts: Pick<AgentsRegistry, "hosts">;
   /** Those that are there when it is asked. */
   readonly registries: readonly Pick<ServiceRegistry, "status">[];

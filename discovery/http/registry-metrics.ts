@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Health } from "../../model/workload.ts";
 import type { Catalog } from "../catalog/catalog.ts";
+import { waitingByRegistry } from "../catalog/intake.ts";
 import type { Registry, RegistryCounters, RegistryStatus } from "../registry/registry.ts";
 import type { MetricFamily, Sample } from "./metric-family.ts";
 
@@ -11,13 +12,15 @@ export interface ObservedRegistry {
   readonly endpoints: Readonly<Record<Health, number>>;
   /** Services of the catalog that it claims as well, and another one owns. */
   readonly pendingClaims: number;
+  /** Services of which the catalog does not show yet what it tells. */
+  readonly waiting: number;
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
 
 interface RegistriesObserved {
   readonly registries: readonly Pick<Registry, "status">[];
-  readonly catalog: Pick<Catalog, "endpoints" | "findings">;
+  readonly catalog: Pick<Catalog, "endpoints" | "findings" | "waiting">;
   readonly clock: Clock;
 }
 
@@ -37,10 +40,11 @@ export function observeRegistries({ registries, catalog, clock }: RegistriesObse
   for (const { pending: claims } of catalog.findings.entries().values()) {
     for (const { registry } of claims) pending.set(registry, (pending.get(registry) ?? 0) + 1);
   }
+  const waiting = waitingByRegistry(catalog.waiting());
   const now = clock.now();
   return registries.map((registry) => {
     const status = registry.status();
-    return { status, endpoints: endpoints.get(status.name) ?? NONE, pendingClaims: pending.get(status.name) ?? 0, now };
+    return { status, endpoints: endpoints.get(status.name) ?? NONE, pendingClaims: pending.get(status.name) ?? 0, waiting: waiting.get(status.name) ?? 0, now };
   });
 }
 
@@ -58,6 +62,7 @@ export const REGISTRY_FAMILIES: readonly RegistryFamily[] = [
     samples: flatten(({ endpoints }) => Object.entries(endpoints).map(([health, count]) => [{ health }, count])),
   },
   one("ironmesh_registry_pending_claims", "Services that it claims and another registry owns: they get no traffic from this one.", ({ pendingClaims }) => pendingClaims),
+  one("ironmesh_registry_waiting_services", "Services that it tells otherwise than the merged catalog shows them: many that come at once take turns.", ({ waiting }) => waiting),
   counted("ironmesh_registry_watches", "Watches that are open, or questions that are asked over and over.", ({ watches }) => watches),
   { ...counted("ironmesh_registry_wakes_total", "Answers and events that its source sent.", ({ wakes }) => wakes), type: "counter" },
   { ...counted("ironmesh_registry_wakes_without_change_total", "Those of them that changed nothing of its content.", ({ wakesWithoutChange }) => wakesWithoutChange), type: "counter" },

@@ -84,7 +84,7 @@ export function buildApi(api: ControlPlaneApi, metrics: Registry, logger: Logger
 
 function registerHealth(app: FastifyInstance, api: ControlPlaneApi, metrics: Registry): void {
   app.get("/healthz", { schema: { summary: "Alive." } }, () => ({ status: "ok" }));
-  app.get("/readyz", { schema: { summary: "Ready: every registry has synced or loaded its last good state." } }, (_request, reply) => {
+  app.get("/readyz", { schema: { summary: "Ready: every registry has synced or loaded its last good state, and all of that is in the catalog." } }, (_request, reply) => {
     const openTasks = api.openTasks();
     return reply.code(openTasks.length === 0 ? 200 : 503).send({ status: openTasks.length === 0 ? "ready" : "starting", openTasks });
   });

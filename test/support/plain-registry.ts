@@ -1,5 +1,5 @@
 import { SourceCollection } from "../../base/collection.ts";
-import type { Registry, RegistryService, WorkloadTemplate } from "../../discovery/registry/registry.ts";
+import type { Registry, RegistryService, RegistryStatus, WorkloadTemplate } from "../../discovery/registry/registry.ts";
 import type { Workload } from "../../model/workload.ts";
 
 /** A registry whose content the test writes. */
@@ -15,8 +15,8 @@ export class PlainRegistry implements Registry {
   }
   start(): void {}
   close(): void {}
-  status() {
-    return { name: this.name, kind: "consul" as const, synced: true, services: 0, workloads: 0, notes: [] };
+  status(): RegistryStatus {
+    return { name: this.name, kind: "consul", synced: true, services: 0, workloads: 0, notes: [] };
   }
 }
 

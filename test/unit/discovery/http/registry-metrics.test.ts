@@ -8,7 +8,7 @@ import { type Catalog, createCatalog } from "../../../../discovery/catalog/catal
 import { VipAllocator } from "../../../../discovery/catalog/vip.ts";
 import type { ControlPlaneApi } from "../../../../discovery/http/api.ts";
 import { createMeshMetrics, MESH_FAMILIES } from "../../../../discovery/http/mesh-metrics.ts";
-import { REGISTRY_FAMILIES } from "../../../../discovery/http/registry-metrics.ts";
+import { observeRegistries, REGISTRY_FAMILIES } from "../../../../discovery/http/registry-metrics.ts";
 import { type HttpServer, serveHttp } from "../../../../discovery/http/server.ts";
 import { type AgentsRegistry, createAgentsRegistry, LIVENESS_DEFAULTS } from "../../../../discovery/registry/agents/registry.ts";
 import type { Registry, RegistryService, RegistryStatus, WorkloadTemplate } from "../../../../discovery/registry/registry.ts";
@@ -16,6 +16,7 @@ import { type Health, NO_LOCALITY, type Workload } from "../../../../model/workl
 import { createMemoryStore } from "../../../../store/memory.ts";
 import { hostReport, workloadReport } from "../../../support/host-report.ts";
 import { createManualClock } from "../../../support/manual-clock.ts";
+import { createSlices } from "../../../support/push-slices.ts";
 
 /** A registry whose content and status the test writes. */
 class PlainRegistry implements Registry {
@@ -23,6 +24,7 @@ class PlainRegistry implements Registry {
   readonly workloads = new SourceCollection<Workload>();
   readonly templates = new SourceCollection<WorkloadTemplate>();
   readonly name: string;
+  readonly servicesStandAlone = true;
   told: Partial<RegistryStatus> = {};
   looks = 0;
   constructor(name: string) {
@@ -126,6 +128,22 @@ describe("metrics of registries", () => {
       'ironmesh_registry_watch_lag_seconds{registry="west",kind="consul"} 90',
     ]) assert.ok(text.split("\n").includes(line), line);
     assert.deepEqual(await samples("ironmesh_registry_watches"), ['{registry="east",kind="consul"} 4'], "what is not known is not there");
+  });
+
+  it("tell how many services wait for their turn", async () => {
+    const slices = createSlices(createManualClock());
+    const vips = await VipAllocator.load({ store: createMemoryStore(), ranges: ["240.240.0.0/16", "2001:2::/48"], now: () => 0 });
+    const slow = createCatalog({ registries: [east, west], meshDomain: "mesh.internal", trustDomain: "mesh.internal", vips, onVipFailure: (failure) => assert.fail(String(failure)), clock: slices.clock, pace: { atOnce: 1, atATime: 1 } });
+    const waiting = (): unknown => {
+      const observed = observeRegistries({ registries: [east, west], catalog: slow, clock });
+      const family = REGISTRY_FAMILIES.find(({ name }) => name === "ironmesh_registry_waiting_services") ?? assert.fail("there is none");
+      return [...family.samples(observed)].map(([labels, value]) => [labels["registry"], value]);
+    };
+    west.services.apply(Array.from({ length: 4 }, (_, at) => [`s${at}`, served("west", `s${at}`, ["healthy"])]));
+    assert.deepEqual(waiting(), [["east", 0], ["west", 3]]);
+    while (slices.runOne());
+    assert.deepEqual(waiting(), [["east", 0], ["west", 0]]);
+    await slow.close();
   });
 
   it("count a counter once, however often it is read", async () => {
