@@ -14,7 +14,7 @@ export function assignOutboundPorts(names: readonly string[], before: OutboundPo
   const taken = new Set<number>();
   const assigned = new Map<string, number>();
   for (const name of names) {
-    const port = before[name];
+    const port = Object.hasOwn(before, name) ? before[name] : undefined;
     if (port === undefined || port < first || port >= end || taken.has(port)) continue;
     taken.add(port);
     assigned.set(name, port);
