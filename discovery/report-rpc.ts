@@ -37,19 +37,20 @@ export interface EnvoyRejection {
 
 export interface ReportHandlerOptions {
   readonly hosts: AgentsRegistry;
-  /** Throws a GrpcError where the caller may not report. Asked before the report is read. */
-  readonly authorize: (peer: Peer) => Promise<void>;
-  /** The id of a caller that was authorized. */
+  /**
+   * The id of a caller who may report; throws a GrpcError where he may not. Asked before the report is read, and when
+   * all of it is there: what the caller may be can end in between.
+   */
   readonly hostIdOf: (peer: Peer) => Promise<string>;
   /** Told with each report what the host's Envoy refuses now; empty for nothing. */
   readonly onRejections: (hostId: string, rejections: readonly EnvoyRejection[]) => void;
 }
 
 /** Takes what agents say about their hosts. */
-export function reportHandler({ hosts, authorize, hostIdOf, onRejections }: ReportHandlerOptions): UnaryHandler {
+export function reportHandler({ hosts, hostIdOf, onRejections }: ReportHandlerOptions): UnaryHandler {
   return {
     kind: "unary",
-    authorize,
+    authorize: async (peer) => void (await hostIdOf(peer)),
     async handle(bytes, { peer }) {
       const hostId = await hostIdOf(peer);
       const request = decodeReport(bytes);

@@ -89,9 +89,10 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   const authorize = async (caller: HostCaller): Promise<void> => void (await orRefuse(authority.authorize(caller)));
   const authorizePeer = async (peer: Peer): Promise<void> => authorize(await identify(peer));
   /** A host reports every few seconds, and may do no more by it than its grant as it is followed says: the store is asked about those alone of whom that does not speak plainly. */
-  const authorizeReport = async (peer: Peer): Promise<void> => {
+  const reporterOf = async (peer: Peer): Promise<HostCaller> => {
     const caller = await identify(peer);
     if (!grants.knows(caller)) await authorize(caller);
+    return caller;
   };
   const isOfHost = async (caller: HostCaller): Promise<boolean> => {
     try {
@@ -157,7 +158,7 @@ export async function openAgentPort(options: AgentPortOptions): Promise<AgentPor
   });
   const handlers: Record<string, GrpcHandler> = {
     ...Object.fromEntries(Object.entries(authorityHandlers(authority)).map(([path, handler]) => [path, path === JOIN_PATH ? handler : ofOneSession(handler)])),
-    [REPORT_PATH]: ofOneSession(reportHandler({ hosts, authorize: authorizeReport, hostIdOf: async (peer) => (await identify(peer)).hostId, onRejections })),
+    [REPORT_PATH]: ofOneSession(reportHandler({ hosts, hostIdOf: async (peer) => (await reporterOf(peer)).hostId, onRejections })),
     [DELTA_ADS_PATH]: { ...delta.handler, authorize: authorizePeer, maxMessageBytes: MAX_DELTA_REQUEST_BYTES },
   };
   const servers: BoundGrpcServer[] = [];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { agentService } from "../../../agent/agent-service.ts";
 import { connectGrpc, type GrpcClient } from "../../../base/grpc/client.ts";
 import type { TlsIdentity } from "../../../base/grpc/tls.ts";
@@ -122,6 +122,21 @@ describe("streams of the agents' port", () => {
     await assert.rejects(report(badClient), { status: "PERMISSION_DENIED", message: /MESH_HOST_REVOKED/u });
     assert.equal(mesh.hosts.hosts.get(bad.hostId), undefined);
     assert.deepEqual(errorsOf(goodAgent), []);
+  });
+
+  it("takes no report that a host began before it was revoked", async () => {
+    const host = await enrolHost(ca.ca, ["shop/web"]);
+    const own = client(() => identityOf(host.certificate, host.key));
+    const begun = await own.stream(REPORT_PATH);
+    await begun.write(toBinary(ReportRequestSchema, create(ReportRequestSchema, { hostName: "vm" })));
+    // On the same connection, and later: the other one was let in.
+    await report(own);
+    assert.ok(mesh.hosts.hosts.get(host.hostId) !== undefined);
+    await ca.ca.revokeHost(host.hostId, "stolen");
+    await waitUntil(() => mesh.hosts.hosts.get(host.hostId) === undefined, { what: "the end of the host" });
+    begun.end();
+    await assert.rejects(begun.messages.next(), { status: "PERMISSION_DENIED", message: /MESH_HOST_REVOKED/u });
+    assert.equal(mesh.hosts.hosts.get(host.hostId), undefined);
   });
 
   it("ends a stream under a key that its host has replaced, and serves the host on under the new one", async () => {

@@ -10,7 +10,7 @@ type Report = MessageInitShape<typeof ReportRequestSchema>;
 describe("reports of hosts", () => {
   const taken: string[] = [];
   const hosts = { report: (hostId: string) => (taken.push(hostId), []) } as unknown as AgentsRegistry;
-  const handler = reportHandler({ hosts, authorize: () => Promise.resolve(), hostIdOf: () => Promise.resolve("host-1"), onRejections: () => {} });
+  const handler = reportHandler({ hosts, hostIdOf: () => Promise.resolve("host-1"), onRejections: () => {} });
   const send = (report: Report): unknown => handler.handle(toBinary(ReportRequestSchema, create(ReportRequestSchema, report)), { peer: {} } as ServerCall);
 
   beforeEach(() => void (taken.length = 0));

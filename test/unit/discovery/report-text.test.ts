@@ -14,7 +14,7 @@ describe("text in reports of hosts", () => {
 
   it("is taken without what a terminal would obey", async () => {
     let rejections: readonly EnvoyRejection[] = [];
-    const { handle } = reportHandler({ hosts: mesh.hosts, authorize: () => Promise.resolve(), hostIdOf: () => Promise.resolve("h1"), onRejections: (_, now) => (rejections = now) });
+    const { handle } = reportHandler({ hosts: mesh.hosts, hostIdOf: () => Promise.resolve("h1"), onRejections: (_, now) => (rejections = now) });
     const request = create(ReportRequestSchema, {
       hostName: "vm-1\u001b[2J\u009b8m",
       workloads: [{ name: "web\n\u001b[8m", group: "default/web", addresses: ["10.0.0.1\u007f"], healthDetail: "\u0007 grün" }],
