@@ -12,10 +12,11 @@ import { sortedByKey } from "../translate/resource.ts";
 import { translateService } from "../translate/service.ts";
 import { type ConfigIndex, resourcesRead } from "./config-index.ts";
 import { Derivation, type Recorder } from "./derivation.ts";
-import { EndpointPush } from "./endpoint-push.ts";
+import { createEndpointPush } from "./endpoint-push.ts";
 import type { AddressedInputs } from "./inputs.ts";
 import { LeavingIdentities } from "./leaving-identities.ts";
-import { NamePush } from "./name-push.ts";
+import { createNamePush } from "./name-push.ts";
+import { namesFollowEndpoints } from "./name-records.ts";
 import { OutboundShape } from "./outbound-shape.ts";
 import { OwnedResources } from "./owned-resources.ts";
 
@@ -37,13 +38,13 @@ export class OutboundPush {
   readonly #inputs: AddressedInputs;
   readonly #config: ConfigIndex;
   readonly #services: Derivation<OutboundServiceIr>;
-  readonly #endpoints: EndpointPush;
+  readonly #endpoints: ReturnType<typeof createEndpointPush>;
   readonly #shape = new OutboundShape();
   #shapeChanged = false;
   #builtShape: OutboundShapeIr | undefined;
   readonly #owned: OwnedResources;
   readonly #leaving: LeavingIdentities;
-  readonly #names: NamePush;
+  readonly #names: ReturnType<typeof createNamePush>;
 
   /** @param onStale told when something is to be built anew that nothing else told of */
   constructor(inputs: AddressedInputs, config: ConfigIndex, shared: ResourceSet, onStale: () => void) {
@@ -55,9 +56,9 @@ export class OutboundPush {
     this.#config = config;
     this.#owned = new OwnedResources(shared);
     this.#services = new Derivation((key, record) => this.#deriveService(key, record));
-    this.#names = new NamePush(inputs, this.#owned);
+    this.#names = createNamePush(inputs, this.#owned);
     // Whatever changes the rule makes the service stale, and that its endpoints.
-    this.#endpoints = new EndpointPush(inputs, this.#owned, (service) => config.reader(() => {}).destinationRule(this.#namesOf(service), service.namespace));
+    this.#endpoints = createEndpointPush(inputs, this.#owned, (service) => config.reader(() => {}).destinationRule(this.#namesOf(service), service.namespace));
   }
 
   /** Takes in what changed; nothing is built before `build`. */
@@ -77,7 +78,8 @@ export class OutboundPush {
         this.#services.invalidate(dependency.identities(key));
       }
       this.#services.invalidate(dependency.dnsEndpoints(key));
-      this.#names.touchEndpoints(key);
+      const service = this.#inputs.services.get(key);
+      if (service !== undefined && namesFollowEndpoints(service, this.#inputs.settings.meshDomain)) this.#names.touch(key);
     }
   }
 
