@@ -7,6 +7,8 @@ import type { VipAllocator } from "./vip.ts";
 const RETRY = { baseMs: 500, maxMs: 30_000 };
 /** How many services are shown with their new addresses at a time: some 10 ms of work. */
 const PUBLISH_BATCH = 256;
+/** How many are released at a time: the store writes to the disk once for all that it has. */
+const RELEASE_BATCH = 64;
 
 /** Virtual addresses on their way from the store, one batch after the other. */
 export interface AddressAllocation extends Closable {
@@ -53,8 +55,9 @@ export function createAddressAllocation({ vips, clock, isClaimed, stillWanting, 
       if (at > 0) await new Promise((resolve) => setImmediate(resolve));
       show(all.slice(at, at + PUBLISH_BATCH));
     }
-    // Nobody waits for that.
-    for (const key of released) if (!isClaimed(key)) await vips.release(key);
+    // Nobody waits for that but who comes next.
+    const left = [...released];
+    for (let at = 0; at < left.length; at += RELEASE_BATCH) await vips.release(...left.slice(at, at + RELEASE_BATCH).filter((key) => !isClaimed(key)));
     if (unsettled.size === 0) failures = 0;
   };
   /** What is about to be released may rest in a moment, also where it is wanted again. */

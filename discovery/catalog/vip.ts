@@ -82,8 +82,12 @@ export class VipAllocator {
     }
   }
 
-  /** Notes that a service is gone; its addresses stay its own for as long as they rest. */
-  async release(service: ServiceKey): Promise<void> {
+  /** Notes that services are gone; their addresses stay their own for as long as they rest. */
+  async release(...services: readonly ServiceKey[]): Promise<void> {
+    await allDone(services.map((service) => this.#release(service)));
+  }
+
+  async #release(service: ServiceKey): Promise<void> {
     const known = this.#byService.get(service);
     if (known === undefined || known.releasedAt !== undefined) return;
     await this.#write({ ...known, releasedAt: this.#options.now() });

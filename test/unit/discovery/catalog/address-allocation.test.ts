@@ -113,6 +113,20 @@ describe("addresses on their way from the store", () => {
     assert.deepEqual([vips.held("a/a").length, vips.held("a/b").length], [0, 2]);
   });
 
+  it("are released many at a time, so that who comes meanwhile does not wait for each", async () => {
+    const keys = Array.from({ length: 100 }, (_, at) => `a/s${at}`);
+    come(...keys);
+    await allocation.settled();
+    const { promise, resolve: open } = Promise.withResolvers<void>();
+    gate = promise;
+    const before = writes;
+    for (const key of keys) go(key);
+    await waitUntil(() => writes >= before + 64, { what: "many releases at once" });
+    open();
+    await allocation.settled();
+    assert.deepEqual(keys.filter((key) => vips.held(key).length > 0), []);
+  });
+
   it("are shown, too, where the store took them and not those of others that were asked for with them", async () => {
     const keys = Array.from({ length: 200 }, (_, at) => `a/s${at}`);
     isRefused = (written) => written.includes("a/s150\\");
