@@ -113,7 +113,16 @@ export function createCatalog(options: CatalogOptions): Catalog {
     refreshEndpoints(new Set([...affected, ...keysOf(selecting)]));
     allocation.request(wanting, new Set([...touched, ...gone]), onAllocated);
   };
-  const tiesOf = createTies({ sameness: places, meshDomain, isVirtual: (address) => vips.covers(address), isOpened: (registry) => selection.isOpened(registry) });
+  const tiesOf = createTies({
+    sameness: places,
+    meshDomain,
+    isVirtual: (address) => vips.covers(address),
+    isOpened: (registry) => selection.isOpened(registry),
+    claimsOf(key) {
+      const { members, pending } = claims.of(key);
+      return pending.length === 0 ? members : [...members, ...pending];
+    },
+  });
   const intake = createIntake({ clock, tiesOf, onTaken: takeServices, pace });
   const told = (precedence: number, { name }: Registry, changes: readonly Change<RegistryService>[]): Arrival[] =>
     changes.map(({ key, before, after }) => ({ id: `${precedence} ${key}`, registry: name, precedence, before, after }));

@@ -54,7 +54,7 @@ export function waitingByRegistry(waiting: ReadonlyMap<string, Arrival>): Readon
 export interface IntakeOptions {
   readonly clock: Clock;
   /** Names of all that a service has a say in: two that have one in common are tied. Undefined for one that may have it in anybody's: it is tied to all. */
-  readonly tiesOf: (registry: string, service: RegistryService) => readonly string[] | undefined;
+  readonly tiesOf: (whose: Pick<Arrival, "id" | "registry">, service: RegistryService) => readonly string[] | undefined;
   readonly onTaken: (arrivals: readonly Arrival[]) => void;
   readonly pace?: Pace | undefined;
 }
@@ -86,11 +86,12 @@ export function createIntake({ clock, tiesOf, onTaken, pace = PACE }: IntakeOpti
   };
 
   /** False where it may be tied to anything. */
-  const tie = ({ id, registry, before, after }: Arrival): boolean => {
+  const tie = (arrival: Arrival): boolean => {
+    const { id, before, after } = arrival;
     const known = bundles.get(id);
     let own: Bundle = known === undefined ? { ids: [id] } : bundleAt(known);
     for (const service of [before, after]) {
-      const ties = service === undefined ? [] : tiesOf(registry, service);
+      const ties = service === undefined ? [] : tiesOf(arrival, service);
       if (ties === undefined) return false;
       for (const name of ties) {
         const other = byTie.get(name);

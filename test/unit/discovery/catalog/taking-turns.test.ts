@@ -120,6 +120,19 @@ describe("services of registries that come at once", () => {
     assert.equal(catalog.awaitingAddress.get("consul/next"), undefined, "it is served at once");
   });
 
+  it("take no name from one that loses its service, for one that goes in another turn", () => {
+    const aliases = ["shop.example.com"];
+    tell("east", { c: foreignService("consul", "c", { aliases, source: { registry: "east", object: "c" } }), d: own("east", "d", { aliases }) });
+    runAll();
+    assert.equal(catalog.names.ownerOf("shop.example.com"), "consul/c");
+    const owners: (string | undefined)[] = [];
+    catalog.names.subscribe(({ hosts: changed }) => changed.has("shop.example.com") && owners.push(catalog.names.ownerOf("shop.example.com")));
+    tell("consul", { ...many("consul", 2), c: own("consul", "c") });
+    tell("east", { ...many("east", 2), d: undefined });
+    runAll();
+    assert.deepEqual(owners, [undefined]);
+  });
+
   it("are shown at once where a selector sees their instances", () => {
     const selector: RegistryService = own("files", "all", { backends: { kind: "selector", labels: { app: "x" }, registries: ["consul"] } });
     const instance = (at: number): RegistryService =>

@@ -1,19 +1,22 @@
 import assert from "node:assert/strict";
 import { createSameness } from "../../../../discovery/catalog/sameness.ts";
+import type { Claim } from "../../../../discovery/catalog/claims.ts";
 import { createTies } from "../../../../discovery/catalog/ties.ts";
 import type { RegistryService } from "../../../../discovery/registry/registry.ts";
 import { foreignService, plainWorkload } from "../../../support/plain-registry.ts";
 
 describe("what a service has a say in", () => {
   const rule = { of: [{ registry: "files", namespace: "default", name: "*" }, { registry: "consul", namespace: "consul", name: "*" }], allowPlaintext: false };
+  const claims = new Map<string, readonly Claim[]>();
   const tiesOf = createTies({
     sameness: createSameness([rule]),
     meshDomain: "mesh.internal",
     isVirtual: (address) => address.startsWith("240.240."),
     isOpened: (registry) => registry === "open",
+    claimsOf: (key) => claims.get(key) ?? [],
   });
   const ties = (registry: string, changes: Partial<RegistryService> = {}, namespace = "shop"): string[] | undefined => {
-    const found = tiesOf(registry, foreignService(namespace, "web", { aliases: [], ...changes }));
+    const found = tiesOf({ id: "0 web", registry }, foreignService(namespace, "web", { aliases: [], ...changes }));
     return found && [...new Set(found)].sort();
   };
   const selector = (...registries: string[]): Partial<RegistryService> => ({ backends: { kind: "selector", labels: {}, registries } });
@@ -40,6 +43,15 @@ describe("what a service has a say in", () => {
     const elsewhere: Partial<RegistryService> = { backends: { kind: "explicit", workloads: [plainWorkload("10.0.0.1", { namespace: "other" }), plainWorkload("10.0.0.2", { namespace: "other" })] } };
     assert.deepEqual(ties("open", elsewhere), ["instances open other", "web.shop"]);
     assert.deepEqual(ties("files", selector()), ["web.shop"]);
+  });
+
+  it("is what others have, too, who claim the same service", () => {
+    const claim = (id: string, changes: Partial<RegistryService>): Claim => ({ id, registry: "files", precedence: 0, service: foreignService("default", "web", { aliases: [], ...changes }) });
+    claims.set("default/web", [claim("0 web", { aliases: ["old.example.com"] }), claim("0 other", { aliases: ["other.example.com"], ...selector("open") })]);
+    assert.deepEqual(ties("consul", {}, "consul"), ["instances open default", "other.example.com", "web.consul", "web.default"]);
+    claims.set("default/web", [claim("0 other", { aliases: ["*.example.com"] })]);
+    assert.equal(ties("consul", {}, "consul"), undefined);
+    claims.clear();
   });
 
   it("may be anything: of a wildcard, a virtual address of the mesh, and a selector that sees what none saw before", () => {
