@@ -80,8 +80,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
   const places = createSameness(sameness);
   const claims = new Claims(places);
   const selection = new Selection();
-  /** What claims make where endpoints have no say in it: it is asked for several times for each change. */
-  const joinedByClaims = new WeakMap<Claimants, JoinedService>();
+  /** What claims make where endpoints have no say in it: it is asked for several times for each change, and kept for one turn. */
+  const joinedByClaims = new Map<Claimants, JoinedService>();
   /** The service that each claim counts for, by the claim's id. */
   const keys = new Map<string, ServiceKey>();
 
@@ -147,6 +147,7 @@ export function createCatalog(options: CatalogOptions): Catalog {
     const ways = waysOf([first, ...others]);
     if (ways.length > 1) return joinedBy(ways.find((way) => hasEndpoint(joinedBy(way))) ?? first.service.resolution);
     const only = joinedBy(ways[0] ?? first.service.resolution);
+    if (joinedByClaims.size === 0) queueMicrotask(() => joinedByClaims.clear());
     joinedByClaims.set(claimants, only);
     return only;
   };
