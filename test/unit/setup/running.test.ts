@@ -28,6 +28,8 @@ describe("what the set-up runs", () => {
       const { endInOrder, start } = require(${JSON.stringify(RUNNING)});
       endInOrder();
       start("sh", ["-c", ${JSON.stringify(program(seconds))}], { label: "a program", mustFinish: ${mustFinish}, stdio: "ignore" });
+      // As the set-up, which goes on when a program has ended: it must not end by itself before it has seen the signal.
+      setInterval(() => {}, 60_000);
     `;
   }
 
