@@ -45,7 +45,7 @@ export interface FollowOptions<T> {
   readonly locate?: (signal: AbortSignal) => Promise<KubernetesKind | undefined>;
   /** Called while the kind is served nowhere. That its objects are gone is believed when it lasts for `resetHoldMs`. */
   readonly onAbsent?: () => void;
-  /** What tells the cluster's data from other data: another answer is another cluster, or one that lost everything. */
+  /** What tells the cluster's data from other data: another answer is another cluster, or one that lost everything. Empty while it has none. */
   readonly identify: (signal: AbortSignal) => Promise<string>;
   readonly read: Reader<T>;
   /** Objects elsewhere are none; the empty namespace is that of what has none. */
@@ -91,7 +91,9 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
   /** Up to where everything is known. */
   let position: string | undefined;
   let needsList = true;
-  let identity: string | undefined;
+  let identity = "";
+  /** The last that was one. */
+  let known = "";
   let resetAt: number | undefined;
   let absentSince: number | undefined;
   let attempt = 0;
@@ -164,7 +166,9 @@ export async function followKind<T>(options: FollowOptions<T>, signal: AbortSign
   async function identify(): Promise<void> {
     const before = identity;
     identity = await options.identify(signal);
-    if (before !== undefined && before !== identity) noteReset();
+    // A cluster that has only just begun has none at first: that it has one then is no other cluster.
+    if (identity === "" ? before !== "" : known !== "" && known !== identity) noteReset();
+    if (identity !== "") known = identity;
   }
 
   function noteReset(): void {

@@ -12,6 +12,8 @@ export interface KubernetesFaults {
   retryAfterSeconds?: number;
   /** Connections are cut without an answer. */
   isCut?: boolean;
+  /** It has begun just now: its own service is not there yet. */
+  isNew?: boolean;
   /** Every answer to a list is followed by a change of something else. */
   isChangedByLists?: boolean;
   /** Watches that there would be something for die without a word: they stay open and say nothing any more. */
@@ -234,7 +236,7 @@ export class FakeKubernetes {
   /** The list of the cluster's own service, which is in no other list here. */
   #identify(response: http.ServerResponse): void {
     const resourceVersion = String(this.#version);
-    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ metadata: { resourceVersion }, items: [{ metadata: { name: "kubernetes", namespace: "default", uid: this.#clusterUid, resourceVersion } }] }));
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ metadata: { resourceVersion }, items: this.faults.isNew === true ? [] : [{ metadata: { name: "kubernetes", namespace: "default", uid: this.#clusterUid, resourceVersion } }] }));
   }
 
   #list(kind: SampleKind, query: URLSearchParams, response: http.ServerResponse): void {

@@ -50,6 +50,21 @@ describe("the first content of a kubernetes registry", () => {
     assert.equal(first[0], '[{"app":"a"}]');
   });
 
+  it("is of the same cluster as what follows, though that has only just begun and nothing tells it from others yet", async () => {
+    kubernetes.faults.isNew = true;
+    registry = create();
+    registry.start();
+    await waitUntil(() => registry.services.entries().size === 1, { what: "the first content", intervalMs: 2 });
+    delete kubernetes.faults.isNew;
+    kubernetes.faults.isCut = true;
+    kubernetes.drop();
+    kubernetes.remove(...clusterObjects("a", [{ id: "1", port: 80, isHealthy: true }]));
+    kubernetes.compact();
+    delete kubernetes.faults.isCut;
+    // A loss after a reset would not be believed for two minutes.
+    await waitUntil(() => registry.services.entries().size === 0, { what: "the loss", intervalMs: 2 });
+  });
+
   it("says which of the namespaces that it is asked for have no service", async () => {
     registry = create(["default", "shopp"]);
     registry.start();
