@@ -129,6 +129,7 @@ async function start({ size, registry: source }: PlaneRequest & { readonly kind:
   const catalogMs = now() - startedAt;
   const cpuSeconds = secondsSince(cpu);
   const longestBlocksMs = blocks.longestMs(4);
+  blocks.stop();
   const metrics = createMeshMetrics({ catalog, hosts: agents, registries, streams: () => ads.streams(), clock: systemClock });
   const before = process.cpuUsage();
   for (let scrape = 0; scrape < SCRAPES; scrape += 1) await metrics.metrics();
